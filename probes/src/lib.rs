@@ -1,0 +1,9 @@
+//! Everything that knows the kernel and nothing of SQL.
+//!
+//! Each [`Source`](source::Source) turns what one kernel facility reports (BPF programs, the audit
+//! subsystem, the process connector, fanotify) into the same [`RawEvent`](event::RawEvent)s and
+//! hands them to a [`Sink`](source::Sink). Nothing behind the sink asks which facility it was,
+//! except to fill the `source` column.
+
+pub mod event;
+pub mod source;
