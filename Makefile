@@ -1,0 +1,54 @@
+# The two commands a newcomer needs are `make run` and `make test`; both set the machine up first.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+RELEASE := target/$(TRIPLE)/release/osquery-ebpf
+
+## help: what can be made
+help:
+	@sed -n 's/^## /  make /p' Makefile
+
+## setup: install what is missing, by the distribution's package manager
+setup:
+	@packaging/setup.sh
+
+## build: the release binary, one static file
+build: setup
+	cargo build --release --locked --package osquery-ebpf
+
+## run: SQL over live events (SQL="..." runs one statement and leaves)
+run: build
+ifdef SQL
+	@$(RELEASE) shell "$$SQL"
+else
+	@$(RELEASE) shell
+endif
+
+## test: formats, lints and every test, on the live kernel
+test: setup lint
+	cargo test --workspace --locked --no-fail-fast
+
+## lint: formats and lints only
+lint: setup
+	cargo fmt --all --check
+	clang-format --dry-run --Werror $$(git ls-files 'probes/bpf/*.[ch]')
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+## format: write the formats that `lint` checks
+format:
+	cargo fmt --all
+	clang-format -i $$(git ls-files 'probes/bpf/*.[ch]')
+
+## bench: cost on the host and speed of our own side, as ratios
+bench: build
+	cargo bench --workspace --locked
+
+## clean: remove everything built
+clean:
+	cargo clean
+
+.PHONY: help setup build run test lint format bench clean
+export SQL

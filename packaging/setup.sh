@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs what building and testing need and this machine lacks. Debian and its relatives only:
+# elsewhere it says what is missing and stops.
+set -euo pipefail
+
+# command or file that must exist : package that brings it
+needs=(
+    "clang:clang"
+    "clang-format:clang-format"
+    "gcc:gcc"
+    "make:make"
+    "pkg-config:pkg-config"
+    "strace:strace"
+    "ss:iproute2"
+    "libelf.a:libelf-dev"
+    "libz.a:zlib1g-dev"
+)
+
+has() {
+    case $1 in
+    *.a) compgen -G "/usr/lib/*/$1" >/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+if ! command -v cargo >/dev/null; then
+    echo "setup: cargo is not on PATH; install Rust first (package rustup, or rustup's own installer)" >&2
+    exit 1
+fi
+
+missing=()
+for need in "${needs[@]}"; do
+    has "${need%%:*}" || missing+=("${need##*:}")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "setup: please install by hand: ${missing[*]}" >&2
+    exit 1
+fi
+if [ "$(id -u)" -ne 0 ]; then
+    echo "setup: ${missing[*]} missing; run as root, or: apt-get install ${missing[*]}" >&2
+    exit 1
+fi
+
+echo "setup: installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+
+for need in "${needs[@]}"; do
+    has "${need%%:*}" || {
+        echo "setup: ${need%%:*} still missing after installing ${need##*:}" >&2
+        exit 1
+    }
+done
