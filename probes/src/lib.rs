@@ -7,5 +7,6 @@
 
 pub mod clock;
 pub mod event;
+pub mod host;
 pub mod proc;
 pub mod source;
