@@ -5,5 +5,8 @@
 //! hands them to a [`Sink`](source::Sink). Nothing behind the sink asks which facility it was,
 //! except to fill the `source` column.
 
+pub mod clock;
 pub mod event;
+pub mod host;
+pub mod proc;
 pub mod source;
