@@ -23,7 +23,6 @@ pub fn workload() -> PathBuf {
 }
 
 /// `cargo test` puts tests into `deps/` below the programs of the same build.
-#[expect(clippy::panic, reason = "a test that lacks its program must say so, loudly")]
 fn built(name: &str) -> PathBuf {
     let path = std::env::current_exe()
         .ok()
@@ -56,7 +55,6 @@ pub struct Answer {
 /// # Panics
 /// If the program cannot be started, or exits 0 and prints with `--json` what is not JSON.
 #[must_use]
-#[expect(clippy::panic, reason = "only tests call it")]
 pub fn shell(arguments: &[&str]) -> Answer {
     let mut command = Command::new(program());
     command.arg("shell").args(arguments);
@@ -82,7 +80,6 @@ pub fn shell(arguments: &[&str]) -> Answer {
 /// # Panics
 /// If the shell does not exit 0.
 #[must_use]
-#[expect(clippy::panic, reason = "only tests call it")]
 pub fn rows_after(command: &str, sql: &str) -> Vec<Row> {
     rows_with(&[], command, sql)
 }
@@ -92,7 +89,6 @@ pub fn rows_after(command: &str, sql: &str) -> Vec<Row> {
 /// # Panics
 /// As [`rows_after`].
 #[must_use]
-#[expect(clippy::panic, reason = "only tests call it")]
 pub fn rows_with(options: &[&str], command: &str, sql: &str) -> Vec<Row> {
     let mut arguments = vec!["--json"];
     arguments.extend(options);
@@ -120,7 +116,6 @@ impl Scratch {
     /// # Panics
     /// If it cannot be made.
     #[must_use]
-    #[expect(clippy::panic, reason = "only tests call it")]
     pub fn new(name: &str) -> Self {
         let path = PathBuf::from(format!("/tmp/osquery-ebpf-test-{name}-{}", std::process::id()));
         if let Err(error) = std::fs::create_dir_all(&path) {
