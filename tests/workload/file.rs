@@ -42,3 +42,10 @@ pub fn churn(directory: &Path, count: u32) -> Result<Value> {
     }
     Ok(json!({ "created": count }))
 }
+
+pub fn open_close(path: &Path, count: u32) -> Result<Value> {
+    for _ in 0..count {
+        drop(File::open(path)?);
+    }
+    Ok(json!({ "opened": count }))
+}

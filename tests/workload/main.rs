@@ -53,6 +53,8 @@ enum Work {
         program: PathBuf,
         arguments: Vec<OsString>,
     },
+    /// Execute this program again and again in the same process, as UnixBench's execl does.
+    ExecChain { count: u32 },
     /// Start a grandchild whose parent ends at once, and wait for it.
     Orphan { program: PathBuf, arguments: Vec<OsString> },
     /// Connect to a loopback port.
@@ -74,6 +76,12 @@ enum Work {
     AcceptNobody,
     /// Connect a UDP socket.
     ConnectUdp,
+    /// Connect to a listener of our own and close, this many times.
+    Connections { count: u32 },
+    /// Make the cheapest system call this many times.
+    Getppid { count: u32 },
+    /// Open an existing file for reading and close it, this many times.
+    OpenClose { path: PathBuf, count: u32 },
     /// Every file operation, in this existing directory.
     Files { directory: PathBuf },
     /// Create, write and remove files in this directory, over and over.
@@ -107,11 +115,15 @@ fn main() -> ExitCode {
         Work::Burst { count, workers, program, arguments } => {
             process::burst(count, workers, &program, &arguments)
         }
+        Work::ExecChain { count } => process::exec_chain(count),
         Work::Orphan { program, arguments } => process::orphan(&program, &arguments),
         Work::Connect { v6, to, nonblocking } => socket::connect(v6, to, nonblocking),
         Work::Accept { v6 } => socket::accept(v6),
         Work::AcceptNobody => socket::accept_nobody(),
         Work::ConnectUdp => socket::connect_udp(),
+        Work::Connections { count } => socket::connections(count),
+        Work::Getppid { count } => process::getppid(count),
+        Work::OpenClose { path, count } => file::open_close(&path, count),
         Work::Files { directory } => file::every_operation(&directory),
         Work::Churn { directory, count } => file::churn(&directory, count),
     };

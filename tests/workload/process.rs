@@ -131,3 +131,18 @@ pub fn orphan(program: &Path, arguments: &[OsString]) -> Result<Value> {
         }
     }
 }
+
+/// Each link is a whole execution; nothing is forked.
+pub fn exec_chain(count: u32) -> Result<Value> {
+    let Some(left) = count.checked_sub(1) else { return Ok(json!({ "left": 0 })) };
+    Err(Command::new("/proc/self/exe").args(["exec-chain", &left.to_string()]).exec())
+}
+
+pub fn getppid(count: u32) -> Result<Value> {
+    let started = std::time::Instant::now();
+    for _ in 0..count {
+        // SAFETY: takes nothing and cannot fail. The raw call, so that no library remembers it.
+        std::hint::black_box(unsafe { nix::libc::syscall(nix::libc::SYS_getppid) });
+    }
+    Ok(json!({ "calls": count, "seconds": started.elapsed().as_secs_f64() }))
+}

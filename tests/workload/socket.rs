@@ -85,3 +85,20 @@ pub fn connect_udp() -> Result<Value> {
     socket.connect(peer.local_addr()?)?;
     Ok(ends(socket.local_addr()?, peer.local_addr()?))
 }
+
+pub fn connections(count: u32) -> Result<Value> {
+    let listener = TcpListener::bind(loopback(false))?;
+    let address = listener.local_addr()?;
+    for _ in 0..count {
+        let client = TcpStream::connect(address)?;
+        // Reset instead of TIME_WAIT, so that ports do not run out.
+        nix::sys::socket::setsockopt(
+            &client,
+            sockopt::Linger,
+            &nix::libc::linger { l_onoff: 1, l_linger: 0 },
+        )?;
+        drop(listener.accept()?);
+        drop(client);
+    }
+    Ok(json!({ "connections": count }))
+}
