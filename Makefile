@@ -27,6 +27,10 @@ else
 	@$(RELEASE) shell
 endif
 
+## install: put the binary where osqueryd autoloads extensions (DESTDIR=... for a package)
+install: build
+	packaging/install.sh $(RELEASE) "$(DESTDIR)"
+
 ## test: formats, lints and every test, on the live kernel
 test: setup lint
 	cargo test --workspace --locked --no-fail-fast
@@ -44,11 +48,15 @@ format:
 
 ## bench: cost on the host and speed of our own side, as ratios
 bench: build
+	packaging/setup.sh bench
+	cargo build --release --locked --package osquery-ebpf-tests
 	cargo bench --workspace --locked
+	target/$(TRIPLE)/release/host-cost --program $(RELEASE) --workload target/$(TRIPLE)/release/workload \
+	    --save target/host-cost.json --compare tests/bench/host-cost.json
 
 ## clean: remove everything built
 clean:
 	cargo clean
 
-.PHONY: help setup build run test lint format bench clean
+.PHONY: help setup build run install test lint format bench clean
 export SQL
