@@ -10,3 +10,4 @@ pub mod event;
 pub mod host;
 pub mod proc;
 pub mod source;
+pub mod wire;
