@@ -6,6 +6,7 @@
 //! except to fill the `source` column.
 
 pub mod clock;
+pub mod decode;
 pub mod event;
 pub mod host;
 pub mod proc;
