@@ -5,8 +5,11 @@
 //! hands them to a [`Sink`](source::Sink). Nothing behind the sink asks which facility it was,
 //! except to fill the `source` column.
 
+pub mod bpf;
 pub mod clock;
+pub mod decode;
 pub mod event;
 pub mod host;
 pub mod proc;
 pub mod source;
+pub mod wire;

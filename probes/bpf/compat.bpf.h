@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What differs between kernels: one function for each change, and the commit that made it.
+ * Each asks the running kernel's BTF for the field, type or helper, never for a version.
+ */
+#ifndef COMPAT_BPF_H
+#define COMPAT_BPF_H
+
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct task_struct___start_boottime {
+	u64 start_boottime;
+};
+
+struct task_struct___real_start_time {
+	u64 real_start_time;
+};
+
+struct task_struct___audit {
+	kuid_t loginuid;
+};
+
+struct inode___timespec {
+	struct timespec64 i_atime;
+	struct timespec64 i_mtime;
+	struct timespec64 i_ctime;
+};
+
+struct inode___ctime {
+	struct timespec64 __i_ctime;
+};
+
+struct inode___wrapped {
+	struct timespec64 __i_atime;
+	struct timespec64 __i_mtime;
+};
+
+struct inode___seconds {
+	time64_t i_atime_sec;
+	time64_t i_mtime_sec;
+	time64_t i_ctime_sec;
+};
+
+struct kernfs_node___parent {
+	struct kernfs_node *parent;
+};
+
+struct kernfs_node___rcu_parent {
+	struct kernfs_node *__parent;
+};
+
+union kernfs_node_id {
+	u64 id;
+};
+
+struct kernfs_node___id {
+	u64 id;
+};
+
+struct kernfs_node___union_id {
+	union kernfs_node_id id;
+};
+
+struct linux_binprm___fdpath {
+	const char *fdpath;
+};
+
+#pragma clang attribute pop
+
+/* cf25e24db61c (5.5) renamed real_start_time. */
+static __always_inline u64 task_start(const struct task_struct *task)
+{
+	const struct task_struct___start_boottime *now = (const void *)task;
+	const struct task_struct___real_start_time *before = (const void *)task;
+
+	if (bpf_core_field_exists(now->start_boottime))
+		return BPF_CORE_READ(now, start_boottime);
+	if (bpf_core_field_exists(before->real_start_time))
+		return BPF_CORE_READ(before, real_start_time);
+	return 0;
+}
+
+/* Only with CONFIG_AUDIT. False: there is none. */
+static __always_inline bool task_loginuid(const struct task_struct *task, u32 *uid)
+{
+	const struct task_struct___audit *audited = (const void *)task;
+
+	if (!bpf_core_field_exists(audited->loginuid)) {
+		*uid = 0;
+		return false;
+	}
+	*uid = BPF_CORE_READ(audited, loginuid.val);
+	return true;
+}
+
+/*
+ * 13bc24457850 (6.6) wrapped i_ctime, 12cd44023651 (6.7) the other two, 3aa63a569c64 (6.11) split
+ * seconds from nanoseconds.
+ */
+static __always_inline void inode_times(const struct inode *inode, __s64 *atime, __s64 *mtime,
+					__s64 *ctime)
+{
+	const struct inode___timespec *oldest = (const void *)inode;
+	const struct inode___ctime *ctime_moved = (const void *)inode;
+	const struct inode___wrapped *wrapped = (const void *)inode;
+	const struct inode___seconds *seconds = (const void *)inode;
+
+	if (bpf_core_field_exists(seconds->i_atime_sec)) {
+		*atime = BPF_CORE_READ(seconds, i_atime_sec);
+		*mtime = BPF_CORE_READ(seconds, i_mtime_sec);
+		*ctime = BPF_CORE_READ(seconds, i_ctime_sec);
+		return;
+	}
+	if (bpf_core_field_exists(wrapped->__i_atime)) {
+		*atime = BPF_CORE_READ(wrapped, __i_atime.tv_sec);
+		*mtime = BPF_CORE_READ(wrapped, __i_mtime.tv_sec);
+	} else {
+		*atime = BPF_CORE_READ(oldest, i_atime.tv_sec);
+		*mtime = BPF_CORE_READ(oldest, i_mtime.tv_sec);
+	}
+	if (bpf_core_field_exists(ctime_moved->__i_ctime))
+		*ctime = BPF_CORE_READ(ctime_moved, __i_ctime.tv_sec);
+	else
+		*ctime = BPF_CORE_READ(oldest, i_ctime.tv_sec);
+}
+
+/* 633488947ef6 (6.15) renamed parent, when it came under RCU. */
+static __always_inline struct kernfs_node *kernfs_parent(const struct kernfs_node *node)
+{
+	const struct kernfs_node___rcu_parent *now = (const void *)node;
+	const struct kernfs_node___parent *before = (const void *)node;
+
+	if (bpf_core_field_exists(now->__parent))
+		return BPF_CORE_READ(now, __parent);
+	return BPF_CORE_READ(before, parent);
+}
+
+/* 67c0496e87d1 (5.5) made a u64 of a union. */
+static __always_inline u64 kernfs_id(const struct kernfs_node *node)
+{
+	const struct kernfs_node___id *now = (const void *)node;
+	const struct kernfs_node___union_id *before = (const void *)node;
+
+	if (bpf_core_field_exists(now->id))
+		return BPF_CORE_READ(now, id);
+	return BPF_CORE_READ(before, id.id);
+}
+
+/* 60d9ad1d1d7f (5.9) moved the path made of a descriptor from the stack into linux_binprm. */
+static __always_inline bool exec_by_descriptor(const struct linux_binprm *bprm)
+{
+	const struct linux_binprm___fdpath *now = (const void *)bprm;
+
+	if (bpf_core_field_exists(now->fdpath))
+		return BPF_CORE_READ(now, fdpath) != NULL;
+	return false;
+}
+
+/*
+ * Number of the system call the current task is in, and whose numbering it is.
+ * bpf_task_pt_regs is there from dd6e10fbd9fb (5.15). Wrong after exec: x86's set_personality_64bit
+ * writes execve's number over what was there.
+ */
+static __always_inline u32 current_syscall(u32 *abi)
+{
+	struct task_struct *task;
+	struct pt_regs *regs;
+
+	*abi = 0;
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return 0;
+	task = (void *)bpf_get_current_task_btf();
+	regs = (void *)bpf_task_pt_regs(task);
+#ifdef __TARGET_ARCH_x86
+	/* TS_COMPAT in arch/x86/include/asm/thread_info.h. */
+	*abi = BPF_CORE_READ(task, thread_info.status) & 2 ? 2 : 1;
+	return BPF_CORE_READ(regs, orig_ax);
+#else
+	/* TIF_32BIT in arch/arm64/include/asm/thread_info.h. */
+	*abi = BPF_CORE_READ(task, thread_info.flags) & (1 << 22) ? 2 : 1;
+	return BPF_CORE_READ(regs, syscallno);
+#endif
+}
+
+#endif

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Names every type of wire.h once, so that its BTF is complete. Never loaded. */
+#include "kernel.h"
+#include "wire.h"
+
+enum wire_type anchor_type;
+enum wire_outcome anchor_outcome;
+enum wire_known anchor_known;
+enum wire_abi anchor_abi;
+enum wire_part anchor_part;
+struct wire_counters anchor_counters;
+struct wire_config anchor_config;
+struct wire_exec anchor_exec;
+struct wire_fork anchor_fork;
+struct wire_exit anchor_exit;

@@ -1,0 +1,152 @@
+//! The source that runs BPF programs.
+//!
+//! Owns the way from the programs to the sink, in steps that each have a file: [`probe`] declares
+//! what can be hooked, [`loader`] brings it into the kernel, [`ring`] and [`collector`] read what it
+//! reports, [`health`] adds up what became of it all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{Concern, EventKind, SourceKind};
+use crate::source::{KindHealth, Running, Sink, Source, SourceConfig, StartError};
+
+mod collector;
+mod health;
+mod libbpf;
+mod loader;
+mod objects;
+mod probe;
+mod ring;
+#[cfg(test)]
+mod tests;
+pub mod tracepoint;
+
+use collector::Collector;
+use health::Kept;
+use loader::HostFacts;
+
+/// BPF programs, not yet loaded.
+pub struct BpfSource {
+    host: HostFacts,
+}
+
+impl BpfSource {
+    /// Reads what the kernel offers.
+    ///
+    /// # Errors
+    /// [`StartError`]: the kernel carries no BTF, without which no program fits it.
+    pub fn new() -> Result<Self, StartError> {
+        libbpf::route_messages();
+        let host = HostFacts::read().map_err(|refused| StartError {
+            source_kind: SourceKind::Bpf,
+            what: refused.what,
+            why: refused.why,
+            remedy: "run a kernel built with CONFIG_DEBUG_INFO_BTF (5.8 or later), or use audit"
+                .to_owned(),
+        })?;
+        Ok(Self { host })
+    }
+}
+
+impl Source for BpfSource {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Bpf
+    }
+
+    fn gives(&self, kind: EventKind) -> bool {
+        let duties = objects::ALL.iter().flat_map(|spec| spec.duties);
+        duties
+            .filter(|duty| duty.kinds.contains(&kind))
+            .any(|duty| probe::has_candidate(duty, self.host.types()))
+    }
+
+    fn start(
+        self: Box<Self>,
+        config: &SourceConfig,
+        sink: Arc<dyn Sink>,
+    ) -> Result<Box<dyn Running>, StartError> {
+        let mut kept = Vec::new();
+        let mut rings = Vec::new();
+        let wanted = |concern| config.wants(concern);
+        for spec in objects::ALL.into_iter().filter(|spec| wanted(spec.concern)) {
+            let lane = loader::load(spec, config, &self.host).map_err(start_error)?;
+            let (ring, lane) = Kept::new(lane);
+            rings.push((spec.concern, ring));
+            kept.push(lane);
+        }
+        let collector = Collector::start(rings, sink).map_err(|error| StartError {
+            source_kind: SourceKind::Bpf,
+            what: "start the thread that reads the rings".to_owned(),
+            why: error.to_string(),
+            remedy: "raise the limits on threads and open files".to_owned(),
+        })?;
+        Ok(Box::new(BpfRunning { lanes: kept, collector }))
+    }
+}
+
+fn start_error(refused: libbpf::Refused) -> StartError {
+    StartError {
+        source_kind: SourceKind::Bpf,
+        what: refused.what,
+        why: refused.why,
+        remedy: "run as root (CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE) on a kernel that is not \
+                 locked down, or use audit"
+            .to_owned(),
+    }
+}
+
+/// BPF programs at work.
+struct BpfRunning {
+    /// Dropped first, so that nothing is produced that nobody reads.
+    lanes: Vec<Kept>,
+    collector: Collector,
+}
+
+impl Running for BpfRunning {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Bpf
+    }
+
+    fn health(&self) -> Vec<KindHealth> {
+        self.lanes.iter().flat_map(|lane| lane.health(self.collector.tally())).collect()
+    }
+
+    fn reconfigure(&self, config: &SourceConfig) -> Result<(), StartError> {
+        let missing: Vec<_> = Concern::ALL
+            .into_iter()
+            .filter(|concern| config.wants(*concern))
+            .filter(|concern| !self.lanes.iter().any(|lane| lane.concern() == *concern))
+            .map(Concern::as_str)
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(StartError {
+            source_kind: SourceKind::Bpf,
+            what: format!("add {} events", missing.join(" and ")),
+            why: "their programs were not loaded at the start".to_owned(),
+            remedy: "start the source anew with them".to_owned(),
+        })
+    }
+
+    fn flush(&self, deadline: Duration) -> bool {
+        self.collector.flush(deadline)
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.collector.died().then(|| "the thread that reads the rings has ended".to_owned())
+    }
+
+    fn stop(&mut self) {
+        for lane in &mut self.lanes {
+            lane.detach();
+        }
+        self.collector.stop();
+    }
+}
+
+impl Drop for BpfRunning {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

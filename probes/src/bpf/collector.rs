@@ -1,0 +1,229 @@
+//! The one thread that reads every ring.
+//!
+//! It comes round by itself every [`TURN`], and earlier when a ring fills or someone flushes. In
+//! each turn it reads the file and socket rings first and the process ring last: whatever is in the
+//! former was done by a process whose exec is in the latter by then, so that sorting one turn's
+//! events by time puts each exec before what it led to.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+
+use super::ring::{Ring, Stop};
+use crate::decode;
+use crate::event::{Concern, RawEvent};
+use crate::source::Sink;
+use crate::wire;
+
+/// How long a record waits at most before it is read.
+pub const TURN: Duration = Duration::from_millis(50);
+/// Records read from a ring before another has its turn, and events handed over at once.
+const BATCH: usize = 4096;
+/// How long a turn waits for a record that is still being written. They take microseconds; longer
+/// means that their writer was preempted, and then the rest goes first.
+const BUSY_WAIT: Duration = Duration::from_millis(5);
+
+const TYPES: usize = wire::TYPES as usize;
+
+/// What the collector counted, by record type.
+#[derive(Default)]
+pub struct Tally {
+    /// Records read.
+    pub received: [AtomicU64; TYPES],
+    /// Those that could not be decoded.
+    pub malformed: [AtomicU64; TYPES],
+    /// Why the last of them could not.
+    pub last_malformed: Mutex<String>,
+}
+
+/// A handle to the thread; dropping it stops the thread.
+pub struct Collector {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    stop: AtomicBool,
+    wake: OwnedFd,
+    flushes: Mutex<Vec<mpsc::SyncSender<()>>>,
+    tally: Arc<Tally>,
+}
+
+impl Collector {
+    /// Starts the thread on these rings.
+    ///
+    /// # Errors
+    /// What epoll, eventfd or the making of a thread says.
+    pub fn start(mut rings: Vec<(Concern, Ring)>, sink: Arc<dyn Sink>) -> io::Result<Self> {
+        // Process last: see above.
+        rings.sort_by_key(|(concern, _)| *concern == Concern::Process);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // Edge-triggered: a ring that merely holds something is no reason to wake.
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        for fd in rings.iter().map(|(_, ring)| ring.as_fd()).chain([wake.as_fd()]) {
+            epoll::add(&epoll, fd, epoll::EventData::new_u64(0), edge)?;
+        }
+        let shared = Arc::new(Shared {
+            stop: AtomicBool::new(false),
+            wake,
+            flushes: Mutex::default(),
+            tally: Arc::default(),
+        });
+        let mut worker = Worker { rings, epoll, sink, shared: Arc::clone(&shared) };
+        let thread = std::thread::Builder::new()
+            .name("bpf-collector".to_owned())
+            .spawn(move || worker.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// What it counted so far.
+    pub fn tally(&self) -> &Tally {
+        &self.shared.tally
+    }
+
+    /// Has everything read that was produced before the call. True: it was, within `deadline`.
+    pub fn flush(&self, deadline: Duration) -> bool {
+        let (done, answer) = mpsc::sync_channel(1);
+        self.shared.flushes.lock().push(done);
+        self.shared.wake();
+        answer.recv_timeout(deadline).is_ok()
+    }
+
+    /// Whether the thread ended without being told to.
+    pub fn died(&self) -> bool {
+        let ended = self.thread.as_ref().is_some_and(JoinHandle::is_finished);
+        ended && !self.shared.stop.load(Ordering::Relaxed)
+    }
+
+    /// Reads what is there, hands it over, and ends the thread.
+    pub fn stop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.wake();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the thread that reads the rings had panicked");
+        }
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn wake(&self) {
+        // It fails only when it is at its limit, and then the thread is awake anyway.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+}
+
+struct Worker {
+    rings: Vec<(Concern, Ring)>,
+    epoll: OwnedFd,
+    sink: Arc<dyn Sink>,
+    shared: Arc<Shared>,
+}
+
+impl Worker {
+    fn run(&mut self) {
+        let mut events = Vec::with_capacity(BATCH);
+        let mut flushes = Vec::new();
+        loop {
+            let stopping = self.shared.stop.load(Ordering::Acquire);
+            flushes.append(&mut self.shared.flushes.lock());
+            let complete = self.turn(&mut events);
+            if complete {
+                for flush in flushes.drain(..) {
+                    // Whoever asked may have given up.
+                    let _ = mpsc::SyncSender::try_send(&flush, ());
+                }
+            }
+            if stopping {
+                return;
+            }
+            if complete {
+                self.wait();
+            }
+        }
+    }
+
+    fn wait(&self) {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(TURN.subsec_nanos()) };
+        let mut buffer = Vec::<epoll::Event>::with_capacity(1);
+        // An interruption only shortens the wait. The eventfd's count need not be taken: each
+        // write is an edge.
+        let _ =
+            epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut buffer), Some(&timeout));
+    }
+
+    /// Reads each ring as far as it was filled when its turn came, and hands over what it had.
+    /// False: there was more than goes into one turn, or a record stayed unfinished.
+    fn turn(&mut self, events: &mut Vec<RawEvent>) -> bool {
+        let mut complete = true;
+        let tally = &self.shared.tally;
+        for (concern, ring) in &mut self.rings {
+            let to = ring.produced();
+            let deadline = Instant::now() + BUSY_WAIT;
+            loop {
+                match ring.read(to, BATCH, |record| tally.take(*concern, record, events)) {
+                    Stop::Reached => break,
+                    Stop::Busy if Instant::now() < deadline => std::thread::yield_now(),
+                    Stop::Busy => {
+                        complete = false;
+                        break;
+                    }
+                    // The process ring must be read out for the order to hold; the others can wait.
+                    Stop::Limit if *concern == Concern::Process => {}
+                    Stop::Limit => {
+                        complete = false;
+                        break;
+                    }
+                }
+            }
+        }
+        events.sort_by_key(|event| event.time_ns);
+        if !events.is_empty() {
+            self.sink.accept(events);
+            events.clear();
+        }
+        complete
+    }
+}
+
+impl Tally {
+    fn take(&self, concern: Concern, record: &[u8], events: &mut Vec<RawEvent>) {
+        let record_type = decode::type_of(record).map_or(0, usize::from);
+        bump(&self.received, concern, record_type);
+        match decode::decode(record) {
+            Ok(event) => events.push(event),
+            Err(malformed) => {
+                bump(&self.malformed, concern, record_type);
+                *self.last_malformed.lock() = malformed.to_string();
+            }
+        }
+    }
+}
+
+/// Counts under the record's type, or if it has none, under the first of the ring's.
+fn bump(counts: &[AtomicU64; TYPES], concern: Concern, record_type: usize) {
+    let known = u32::try_from(record_type).ok().and_then(decode::kind_of).is_some();
+    let index = match concern {
+        _ if known => record_type,
+        Concern::Process => wire::EXEC as usize,
+        Concern::Socket => wire::SOCKET as usize,
+        Concern::File => wire::FILE as usize,
+    };
+    if let Some(count) = counts.get(index) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,162 @@
+//! Reads a BPF ring buffer.
+//!
+//! Owns the mapped memory and the position up to which it was read. The layout is the kernel's
+//! (kernel/bpf/ringbuf.c): a page with the consumer's position, a page with the producers', and the
+//! data, mapped twice in a row so that no record is ever in two pieces. Read here rather than by
+//! libbpf's `ring_buffer`, because the collector needs the positions (which events were there when a
+//! flush was asked for), and because nothing foreign then stands between a record and its decoder.
+
+use std::ffi::c_void;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+#[cfg(test)]
+mod tests;
+
+/// Set while a record is being written (`BPF_RINGBUF_BUSY_BIT`).
+const BUSY: u32 = 1 << 31;
+/// Set on a record that was given up (`BPF_RINGBUF_DISCARD_BIT`).
+const DISCARD: u32 = 1 << 30;
+/// `BPF_RINGBUF_HDR_SZ`: length and page offset stand before each record.
+const HEADER: u64 = 8;
+
+/// A ring, mapped. The only reader of it: the kernel keeps one consumer's position.
+pub struct Ring {
+    fd: OwnedFd,
+    consumer: Mapping,
+    producer: Mapping,
+    page: usize,
+    size: u64,
+}
+
+/// Why reading stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The position asked for was reached.
+    Reached,
+    /// As many records as were allowed have been read.
+    Limit,
+    /// The next record is still being written.
+    Busy,
+}
+
+impl Ring {
+    /// Maps the ring of `size` bytes behind a map's descriptor.
+    ///
+    /// # Errors
+    /// What mmap(2) says.
+    pub fn map(fd: OwnedFd, size: u32) -> io::Result<Self> {
+        let page = rustix::param::page_size();
+        let read_write = ProtFlags::READ | ProtFlags::WRITE;
+        let consumer = Mapping::new(fd.as_fd(), 0, page, read_write)?;
+        let length = page + 2 * size as usize;
+        let producer = Mapping::new(fd.as_fd(), page as u64, length, ProtFlags::READ)?;
+        Ok(Self { fd, consumer, producer, page, size: u64::from(size) })
+    }
+
+    /// Bytes of the ring.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// How far producers have come. Everything committed before this call lies below it.
+    pub fn produced(&self) -> u64 {
+        self.producer.position().load(Ordering::Acquire)
+    }
+
+    /// How far it was read.
+    pub fn consumed(&self) -> u64 {
+        self.consumer.position().load(Ordering::Relaxed)
+    }
+
+    /// Gives records to `each`, oldest first, until position `to` is reached, the next one is not
+    /// finished, or `limit` were given. Their room is free as soon as `each` returns.
+    pub fn read(&mut self, to: u64, limit: usize, mut each: impl FnMut(&[u8])) -> Stop {
+        let mut at = self.consumed();
+        let mut given = 0;
+        while at < to {
+            if given == limit {
+                return Stop::Limit;
+            }
+            let length = self.length_at(at).load(Ordering::Acquire);
+            if length & BUSY != 0 {
+                return Stop::Busy;
+            }
+            let bytes = u64::from(length & !DISCARD);
+            if length & DISCARD == 0 {
+                each(self.record(at, bytes));
+                given += 1;
+            }
+            at += (bytes + HEADER).next_multiple_of(8);
+            self.consumer.position().store(at, Ordering::Release);
+        }
+        Stop::Reached
+    }
+
+    fn offset(&self, at: u64) -> usize {
+        // `size` is a power of two of at most 32 bits, so the result fits.
+        self.page + (at & (self.size - 1)) as usize
+    }
+
+    fn length_at(&self, at: u64) -> &AtomicU32 {
+        // SAFETY: the offset is below page + size, and positions are multiples of 8, so four
+        // aligned bytes are there for as long as the mapping is. The kernel writes them with
+        // atomic exchanges.
+        unsafe { AtomicU32::from_ptr(self.producer.start.as_ptr().add(self.offset(at)).cast()) }
+    }
+
+    fn record(&self, at: u64, length: u64) -> &[u8] {
+        let length = length.min(self.size - HEADER) as usize;
+        // SAFETY: header and record end at most `size` bytes after an offset below page + size, and
+        // the mapping goes on for `size` bytes there. The kernel leaves a finished record alone
+        // until the consumer's position has passed it, which takes `&mut self`.
+        unsafe {
+            let start = self.producer.start.as_ptr().add(self.offset(at) + HEADER as usize);
+            std::slice::from_raw_parts(start, length)
+        }
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Memory shared with the kernel; unmapped when dropped.
+struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: plain memory, which no thread owns.
+unsafe impl Send for Mapping {}
+// SAFETY: through a shared reference it is only read, or written by atomic operations.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(fd: BorrowedFd<'_>, offset: u64, length: usize, prot: ProtFlags) -> io::Result<Self> {
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing of ours.
+        let start = unsafe { mmap(ptr::null_mut(), length, prot, MapFlags::SHARED, fd, offset)? };
+        let start = NonNull::new(start.cast())
+            .ok_or_else(|| io::Error::other("mmap gave a null address"))?;
+        Ok(Self { start, length })
+    }
+
+    /// The position at the start of a consumer's or producers' page.
+    fn position(&self) -> &AtomicU64 {
+        // SAFETY: page-aligned, at least a page long, and the kernel accesses it atomically.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().cast()) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new` with this length; no reference into it outlives `self`.
+        let _ = unsafe { munmap(self.start.as_ptr().cast::<c_void>(), self.length) };
+    }
+}

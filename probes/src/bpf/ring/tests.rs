@@ -1,0 +1,115 @@
+//! The reader on memory laid out as the kernel does.
+
+use std::os::fd::AsFd as _;
+
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+use super::*;
+
+const SIZE: u32 = 4096;
+
+/// A ring without a kernel: this writes where producers would. The second half of the data is not
+/// the first half again, so records must not wrap.
+struct Producer {
+    pages: Mapping,
+    page: usize,
+    at: usize,
+}
+
+fn ring() -> (Ring, Producer) {
+    let page = rustix::param::page_size();
+    let length = 2 * page + 2 * SIZE as usize;
+    let file = memfd_create("ring", MemfdFlags::CLOEXEC).expect("memfd");
+    ftruncate(&file, length as u64).expect("ftruncate");
+    let both = ProtFlags::READ | ProtFlags::WRITE;
+    let pages =
+        Mapping::new(file.as_fd(), page as u64, page + 2 * SIZE as usize, both).expect("mmap");
+    (Ring::map(file, SIZE).expect("mmap"), Producer { pages, page, at: 0 })
+}
+
+impl Producer {
+    fn put(&mut self, bytes: &[u8], flags: u32) {
+        self.header(u32::try_from(bytes.len()).expect("short") | flags);
+        let start = self.page + self.at % SIZE as usize + 8;
+        // SAFETY: tests write within the first SIZE bytes of data, and nobody reads yet.
+        unsafe {
+            let to = self.pages.start.as_ptr().add(start);
+            ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+        }
+        self.at += (bytes.len() + 8).next_multiple_of(8);
+        self.pages.position().store(self.at as u64, Ordering::Release);
+    }
+
+    fn header(&self, header: u32) {
+        // SAFETY: within the data, and aligned since `at` is a multiple of 8.
+        unsafe {
+            let to = self.pages.start.as_ptr().add(self.page + self.at % SIZE as usize);
+            AtomicU32::from_ptr(to.cast()).store(header, Ordering::Release);
+        }
+    }
+}
+
+fn read(ring: &mut Ring, limit: usize) -> (Vec<Vec<u8>>, Stop) {
+    let mut records = Vec::new();
+    let to = ring.produced();
+    let stop = ring.read(to, limit, |record| records.push(record.to_vec()));
+    (records, stop)
+}
+
+#[test]
+fn records_come_whole_and_in_order() {
+    let (mut ring, mut producer) = ring();
+    assert_eq!(read(&mut ring, 9), (vec![], Stop::Reached));
+    producer.put(b"one", 0);
+    producer.put(b"", 0);
+    producer.put(b"the third", 0);
+    let expected = vec![b"one".to_vec(), vec![], b"the third".to_vec()];
+    assert_eq!(read(&mut ring, 9), (expected, Stop::Reached));
+    assert_eq!(ring.consumed(), ring.produced());
+    assert_eq!(read(&mut ring, 9), (vec![], Stop::Reached));
+}
+
+#[test]
+fn a_discarded_record_is_skipped_and_its_room_freed() {
+    let (mut ring, mut producer) = ring();
+    producer.put(b"given up", DISCARD);
+    producer.put(b"kept", 0);
+    assert_eq!(read(&mut ring, 9), (vec![b"kept".to_vec()], Stop::Reached));
+    assert_eq!(ring.consumed(), ring.produced());
+}
+
+#[test]
+fn an_unfinished_record_holds_back_those_behind_it() {
+    let (mut ring, mut producer) = ring();
+    producer.put(b"first", 0);
+    let unfinished = producer.at;
+    producer.put(b"second", BUSY);
+    producer.put(b"third", 0);
+    assert_eq!(read(&mut ring, 9), (vec![b"first".to_vec()], Stop::Busy));
+    producer.at = unfinished;
+    producer.header(6);
+    let expected = vec![b"second".to_vec(), b"third".to_vec()];
+    assert_eq!(read(&mut ring, 9), (expected, Stop::Reached));
+}
+
+#[test]
+fn no_more_are_read_than_allowed() {
+    let (mut ring, mut producer) = ring();
+    for byte in 0..5 {
+        producer.put(&[byte], 0);
+    }
+    assert_eq!(read(&mut ring, 3), (vec![vec![0], vec![1], vec![2]], Stop::Limit));
+    assert_eq!(read(&mut ring, 3), (vec![vec![3], vec![4]], Stop::Reached));
+}
+
+#[test]
+fn what_comes_after_the_position_asked_for_is_left() {
+    let (mut ring, mut producer) = ring();
+    producer.put(b"before", 0);
+    let to = ring.produced();
+    producer.put(b"after", 0);
+    let mut records = Vec::new();
+    assert_eq!(ring.read(to, 9, |record| records.push(record.to_vec())), Stop::Reached);
+    assert_eq!(records, [b"before"]);
+    assert_eq!(read(&mut ring, 9).0, [b"after"]);
+}

@@ -1,0 +1,3 @@
+//! The BPF source on a live kernel.
+
+mod root;
