@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod event;
+pub mod fanotify;
 pub mod host;
 pub mod proc;
 pub mod source;
