@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod clock;
 pub mod decode;
 pub mod event;
+pub mod fanotify;
 pub mod host;
 pub mod proc;
 pub mod source;

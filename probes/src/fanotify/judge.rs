@@ -1,0 +1,433 @@
+//! One record: where it happened, whether that is wanted, and the events it becomes.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::counters::Counters;
+use super::decode::{Entry, Event, Handle};
+use super::interpret::{Sight, actions};
+use super::locate::{self, Loaded, Object};
+use super::path;
+use super::recent::Key;
+use super::seen::{Attrs, Seen, file_object};
+use super::sys;
+use super::tree::Found;
+use super::watch::Verdict;
+use super::worker::{Worker, moves_directory};
+use crate::event::{Body, Bytes, File, FileAction, FileObject, RawEvent, SourceKind, Task};
+
+/// Looks at the queue for the event that says where a removed directory was. The kernel frees a
+/// directory's inode a moment before it reports the removal.
+const STALE_TRIES: u32 = 3;
+
+/// Wait before each look but the first.
+const STALE_WAIT: Duration = Duration::from_millis(1);
+
+/// Where a record happened.
+#[derive(Debug)]
+enum Spot {
+    /// There, and wanted under this path.
+    Wanted { real: Vec<u8>, shown: Vec<u8> },
+    /// There, and not wanted.
+    Unwanted { real: Vec<u8> },
+    /// Nowhere that this host's mount namespace shows.
+    Hidden,
+}
+
+impl Spot {
+    fn wanted(&self) -> bool {
+        matches!(self, Self::Wanted { .. })
+    }
+
+    fn shown(self) -> Option<Bytes> {
+        match self {
+            Self::Wanted { shown: path, .. } | Self::Unwanted { real: path } => Some(path.into()),
+            Self::Hidden => None,
+        }
+    }
+
+    fn real(&self) -> Option<&[u8]> {
+        match self {
+            Self::Wanted { real, .. } | Self::Unwanted { real } => Some(real),
+            Self::Hidden => None,
+        }
+    }
+}
+
+/// A path could not be had; this says why.
+#[derive(Debug)]
+struct Unresolved(&'static str, Option<Errno>);
+
+/// The first half of a rename, from kernels that report it in two.
+#[derive(Debug)]
+pub struct Half {
+    pid: u32,
+    time_ns: u64,
+    from: Option<Spot>,
+    is_dir: bool,
+    seen_idle: bool,
+}
+
+impl Worker {
+    /// Judges a record and keeps up with what it says about directories.
+    pub(super) fn judge(&mut self, event: &Event<'_>, sequence: u64, time_ns: u64) {
+        if event.has(libc::FAN_Q_OVERFLOW) {
+            self.start_over();
+            return;
+        }
+        if event.pid == self.own_pid {
+            Counters::add(&self.counters.left_out, 1);
+        } else if let Err(Unresolved(what, errno)) = self.report(event, sequence, time_ns) {
+            Counters::add(&self.counters.unresolved, 1);
+            let errno = errno.map(|errno| format!(": {errno}")).unwrap_or_default();
+            self.counters.error(format!("{what}{errno}"));
+        }
+        if moves_directory(event) {
+            self.follow(event, sequence);
+        }
+    }
+
+    fn report(&mut self, event: &Event<'_>, sequence: u64, time_ns: u64) -> Result<(), Unresolved> {
+        if event.from.is_some() || event.to.is_some() {
+            return self.report_rename(event, sequence, time_ns);
+        }
+        let Some(entry) = event.entry else {
+            // Without a name: the link count changed, which the names tell too.
+            if event.mask & !libc::FAN_ONDIR == libc::FAN_ATTRIB {
+                Counters::add(&self.counters.left_out, 1);
+                return Ok(());
+            }
+            return Err(Unresolved("an event on a file without a name", None));
+        };
+        let spot = match self.nameless(event, entry) {
+            Some(named) => named,
+            None => self.spot(entry, sequence)?,
+        };
+        if event.has(libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO) {
+            self.report_halves(event, &spot, time_ns);
+        }
+        let Spot::Wanted { real, shown } = spot else {
+            if event.has(libc::FAN_MODIFY) {
+                self.count_hot(event);
+            }
+            Counters::add(&self.counters.left_out, 1);
+            return Ok(());
+        };
+        let handle = event.object.or_else(|| (entry.name == b".").then_some(entry.dir));
+        let object = locate::object(&mut self.filesystems, handle, Some(&real));
+        let key = self.key(handle, object.as_ref());
+        let now = object.as_ref().map(|object| Attrs::new(&object.stat));
+        let both = libc::FAN_CREATE | libc::FAN_DELETE;
+        let named = event.mask & both == both && is_there(&real, object.as_ref());
+        let before = key.as_ref().and_then(|key| self.seen.get(key).cloned());
+        if let Some(handle) = event.object
+            && event.has(libc::FAN_CREATE)
+            && self.hot.len() > 0
+        {
+            self.hot.release(&self.group, &mut self.filesystems, handle);
+        }
+        let actions = actions(&Sight {
+            mask: event.mask,
+            now: now.as_ref(),
+            before: before.as_ref(),
+            settled_before: self.settled_before,
+            watched_since: self.watched_since,
+            named,
+            access: self.access,
+        });
+        if actions.is_empty() && !event.has(libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO) {
+            Counters::add(&self.counters.left_out, 1);
+        }
+        let path: Arc<[u8]> = shown.into();
+        for &action in &actions {
+            let dest_path = match action {
+                FileAction::Symlink => {
+                    object.as_ref().and_then(|object| sys::link_text(object.fd.as_fd()))
+                }
+                FileAction::Link => before
+                    .as_ref()
+                    .filter(|before| before.path != path)
+                    .map(|before| before.path.to_vec()),
+                _ => None,
+            };
+            let file = File {
+                action,
+                path: Some(Bytes::from(&*path)),
+                dest_path: dest_path.map(Vec::into_boxed_slice),
+                object: self.file_object(handle, object.as_ref()),
+                is_dir: Some(event.has(libc::FAN_ONDIR)),
+                syscall: None,
+                result: None,
+                truncated: false,
+            };
+            self.push(key.as_deref(), made(event.pid, time_ns, file));
+        }
+        if let Some(key) = key {
+            let written = event.has(libc::FAN_MODIFY) || before.is_some_and(|seen| seen.written);
+            let gone = now.is_none_or(|now| now.nlink == 0);
+            let seen = Seen {
+                attrs: now,
+                path,
+                written: written && !event.has(libc::FAN_CLOSE_WRITE),
+                unlinked: event.has(libc::FAN_DELETE) && gone,
+            };
+            self.seen.insert(key, seen);
+        }
+        Ok(())
+    }
+
+    fn report_rename(
+        &mut self,
+        event: &Event<'_>,
+        sequence: u64,
+        time_ns: u64,
+    ) -> Result<(), Unresolved> {
+        let mut spot = |entry: Option<Entry<'_>>| match entry {
+            Some(entry) => self.spot(entry, sequence),
+            // With marks on directories, the kernel keeps the name to itself that is in another.
+            None => Ok(Spot::Hidden),
+        };
+        let (from, to) = (spot(event.from)?, spot(event.to)?);
+        if !from.wanted() && !to.wanted() {
+            Counters::add(&self.counters.left_out, 1);
+            return Ok(());
+        }
+        if let Some(handle) = event.object {
+            self.hot.release(&self.group, &mut self.filesystems, handle);
+        }
+        let object = locate::object(&mut self.filesystems, event.object, to.real());
+        let key = self.key(event.object, object.as_ref());
+        let file_object = self.file_object(event.object, object.as_ref());
+        let path: Arc<[u8]> = match &to {
+            Spot::Wanted { shown: path, .. } | Spot::Unwanted { real: path } => (&**path).into(),
+            Spot::Hidden => Arc::default(),
+        };
+        let renamed = renamed(event.has(libc::FAN_ONDIR), Some(from), Some(to), file_object);
+        self.push(key.as_deref(), made(event.pid, time_ns, renamed));
+        if let Some(key) = key {
+            let attrs = object.map(|object| Attrs::new(&object.stat));
+            let written = self.seen.get(&key).is_some_and(|seen| seen.written);
+            self.seen.insert(key, Seen { attrs, path, written, unlinked: false });
+        }
+        Ok(())
+    }
+
+    /// A rename in two records, the second right after the first by the same process. Bits that the
+    /// kernel merged into one record are taken in that order; what finds no partner is told with
+    /// the end it has.
+    fn report_halves(&mut self, event: &Event<'_>, spot: &Spot, time_ns: u64) {
+        let is_dir = event.has(libc::FAN_ONDIR);
+        let copy = || match spot {
+            Spot::Wanted { real, shown } => {
+                Spot::Wanted { real: real.clone(), shown: shown.clone() }
+            }
+            Spot::Unwanted { real } => Spot::Unwanted { real: real.clone() },
+            Spot::Hidden => Spot::Hidden,
+        };
+        if event.has(libc::FAN_MOVED_TO) {
+            let first = self.half.take_if(|half| half.pid == event.pid && half.is_dir == is_dir);
+            let from = first.and_then(|half| half.from);
+            if spot.wanted() || from.as_ref().is_some_and(Spot::wanted) {
+                let object = locate::object(&mut self.filesystems, None, spot.real());
+                let file_object = self.file_object(None, object.as_ref());
+                let file = renamed(is_dir, from, Some(copy()), file_object);
+                self.push(None, made(event.pid, time_ns, file));
+            } else {
+                Counters::add(&self.counters.left_out, 1);
+            }
+        }
+        if event.has(libc::FAN_MOVED_FROM) {
+            self.unpair(true);
+            let from = Some(copy());
+            self.half = Some(Half { pid: event.pid, time_ns, from, is_dir, seen_idle: false });
+        }
+    }
+
+    /// Gives up on the second half of a rename: now, or when this is asked for the second time.
+    pub(super) fn unpair(&mut self, now: bool) {
+        let done = |half: &mut Half| now || std::mem::replace(&mut half.seen_idle, true);
+        let Some(half) = self.half.take_if(done) else { return };
+        if half.from.as_ref().is_some_and(Spot::wanted) {
+            let file = renamed(half.is_dir, half.from, None, None);
+            self.push(None, made(half.pid, half.time_ns, file));
+        }
+    }
+
+    /// Hands an event on, in its place among the changes of content that are held back.
+    fn push(&mut self, key: Option<&[u8]>, event: RawEvent) {
+        let Body::File(file) = &event.body else { return };
+        if let Some(key) = key {
+            match file.action {
+                FileAction::Modify => {
+                    self.held.hold(key, event, Instant::now(), &mut self.batch);
+                    return;
+                }
+                FileAction::CloseWrite => self.held.closed(key, &event, &mut self.batch),
+                FileAction::Rename | FileAction::Unlink => self.held.take(key, &mut self.batch),
+                _ => {}
+            }
+        }
+        self.batch.push(event);
+    }
+
+    /// A file made by `O_TMPFILE` has no name but is reported under `#` and its inode number, and
+    /// still so after it was given one. Then that one is meant.
+    fn nameless(&mut self, event: &Event<'_>, entry: Entry<'_>) -> Option<Spot> {
+        let handle = event.object?;
+        let number = entry.name.strip_prefix(b"#")?;
+        if number != handle.inode()?.to_string().as_bytes() || event.has(libc::FAN_CREATE) {
+            return None;
+        }
+        let named = self.seen.get(handle.bytes()).map(|seen| seen.path.to_vec());
+        Some(match named {
+            Some(path) => Spot::Wanted { real: path.clone(), shown: path },
+            None => Spot::Hidden,
+        })
+    }
+
+    fn spot(&mut self, entry: Entry<'_>, sequence: u64) -> Result<Spot, Unresolved> {
+        let mut tries = 0;
+        let (dir, verdict) = loop {
+            let missing = match self.tree.at(entry.dir.bytes(), sequence, &self.watch) {
+                Found::At(path, verdict) => break (path, verdict),
+                Found::Hidden => return Ok(Spot::Hidden),
+                Found::Unknown(missing) => missing,
+            };
+            match locate::load(&mut self.tree, &mut self.filesystems, &missing) {
+                Loaded::Known => {}
+                Loaded::Unwatched => return Ok(Spot::Hidden),
+                Loaded::Refused(errno) => {
+                    return Err(Unresolved("opening a directory by its handle", Some(errno)));
+                }
+                Loaded::Gone if tries == STALE_TRIES => {
+                    return Err(Unresolved(
+                        "a directory was removed before it was looked up",
+                        None,
+                    ));
+                }
+                Loaded::Gone => self.look_further(tries),
+            }
+            tries += 1;
+            if tries > 64 {
+                return Err(Unresolved("a directory did not keep still", None));
+            }
+        };
+        let real = path::join(&dir, entry.name);
+        let shown = (verdict == Verdict::Maybe).then(|| self.watch.wanted(&real)).flatten();
+        Ok(match shown {
+            Some(shown) => Spot::Wanted { real, shown },
+            None => Spot::Unwanted { real },
+        })
+    }
+
+    fn look_further(&mut self, tries: u32) {
+        if tries > 0 {
+            let timeout = Timespec::try_from(STALE_WAIT).ok();
+            let mut fds = [PollFd::from_borrowed_fd(self.group.as_fd(), PollFlags::IN)];
+            // What it answers makes no difference: the queue is looked at in any case.
+            let _ = poll(&mut fds, timeout.as_ref());
+        }
+        self.intake();
+    }
+
+    pub(super) fn count_hot(&mut self, event: &Event<'_>) {
+        if let Some(file) = event.object
+            && self.hot.count(file)
+        {
+            self.hot.ignore(&self.group, &mut self.filesystems, file);
+        }
+    }
+
+    /// What identifies the object: the event's handle, or where it has none, the object's.
+    fn key(&mut self, handle: Option<Handle<'_>>, object: Option<&Object>) -> Option<Key> {
+        if let Some(handle) = handle {
+            return Some(handle.bytes().into());
+        }
+        let object = object?;
+        let mut key = object.fsid?.to_vec();
+        sys::handle_of(object.fd.as_fd(), b"", &mut key).ok()?;
+        Some(key.into())
+    }
+
+    /// The object as it is, or what the handle alone says of it.
+    fn file_object(
+        &mut self,
+        handle: Option<Handle<'_>>,
+        object: Option<&Object>,
+    ) -> Option<FileObject> {
+        if let Some(object) = object {
+            return Some(file_object(&object.stat));
+        }
+        let handle = handle?;
+        let inode = handle.inode()?;
+        let device = self.filesystems.of(handle).and_then(|filesystem| filesystem.st_dev());
+        Some(FileObject { device, inode: Some(inode), ..FileObject::default() })
+    }
+
+    /// Keeps up with where directories are.
+    fn follow(&mut self, event: &Event<'_>, sequence: u64) {
+        if event.has(libc::FAN_RENAME | libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO) {
+            self.hot.release_all(&self.group, &mut self.filesystems);
+        }
+        let Some(dir) = event.object else {
+            // Which directory it was is not said; whatever was cached may be below it.
+            if event.has(libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO) {
+                self.tree.clear();
+            }
+            return;
+        };
+        let now = event.to.or(event.entry);
+        if let Some(Entry { dir: parent, name }) = now {
+            if event.has(libc::FAN_CREATE) {
+                self.tree.created(dir.bytes(), parent.bytes(), name);
+            }
+            if event.has(libc::FAN_RENAME | libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO) {
+                self.tree.renamed(dir.bytes(), parent.bytes(), name);
+            }
+            if event.has(libc::FAN_DELETE) {
+                self.tree.removed(dir.bytes(), parent.bytes(), name);
+                self.count_marks();
+            } else {
+                self.follow_marks(dir, parent, name);
+            }
+        }
+        self.tree.settle(sequence, dir.bytes());
+    }
+}
+
+fn renamed(is_dir: bool, from: Option<Spot>, to: Option<Spot>, object: Option<FileObject>) -> File {
+    File {
+        action: FileAction::Rename,
+        path: from.and_then(Spot::shown),
+        dest_path: to.and_then(Spot::shown),
+        object,
+        is_dir: Some(is_dir),
+        syscall: None,
+        result: None,
+        truncated: false,
+    }
+}
+
+fn made(pid: u32, time_ns: u64, file: File) -> RawEvent {
+    RawEvent {
+        time_ns,
+        source: SourceKind::Fanotify,
+        // The kernel says which thread group it was, not which thread.
+        task: Task { pid, ..Task::default() },
+        body: Body::File(Box::new(file)),
+    }
+}
+
+/// Whether a path leads to this object.
+fn is_there(path: &[u8], object: Option<&Object>) -> bool {
+    let Some(object) = object else { return false };
+    sys::stat_path(path).is_ok_and(|found| {
+        found.stx_ino == object.stat.stx_ino
+            && found.stx_dev_major == object.stat.stx_dev_major
+            && found.stx_dev_minor == object.stat.stx_dev_minor
+    })
+}

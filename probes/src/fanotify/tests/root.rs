@@ -1,0 +1,165 @@
+//! These need root and a kernel with fanotify; the first one says so.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+use super::super::Fanotify;
+use crate::event::{Body, EventKind, File, FileAction, RawEvent};
+use crate::source::{KindHealth, PathFilter, RingBytes, Root, Running, Sink, Source, SourceConfig};
+
+mod actions;
+
+/// Longest time any case waits for what must come.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+#[test]
+fn this_host_lets_us_mark_file_systems() {
+    assert!(rustix::process::geteuid().is_root(), "these tests need root");
+    let group = Fanotify::new().group();
+    assert!(group.is_ok(), "{group:?}");
+    for directory in ["/tmp", "/dev/shm"] {
+        assert!(Path::new(directory).is_dir(), "these tests need {directory}");
+    }
+}
+
+#[derive(Default)]
+struct Collector(Mutex<Vec<RawEvent>>);
+
+impl Sink for Collector {
+    fn accept(&self, batch: &mut Vec<RawEvent>) {
+        self.0.lock().append(batch);
+    }
+}
+
+/// Wants everything below some directories, to a depth.
+struct Below(Vec<Root>);
+
+impl PathFilter for Below {
+    fn matches(&self, path: &[u8]) -> bool {
+        let path = Path::new(std::ffi::OsStr::from_bytes(path));
+        self.0.iter().any(|root| {
+            path.strip_prefix(&root.path).is_ok_and(|rest| {
+                root.depth.is_none_or(|depth| rest.components().count() <= depth as usize)
+            })
+        })
+    }
+
+    fn roots(&self) -> Vec<Root> {
+        self.0.clone()
+    }
+}
+
+fn below(paths: &[&Path]) -> SourceConfig {
+    let root = |path: &&Path| Root { path: path.to_path_buf(), depth: None };
+    config(paths.iter().map(root).collect())
+}
+
+fn config(roots: Vec<Root>) -> SourceConfig {
+    SourceConfig {
+        kinds: vec![EventKind::File],
+        paths: Arc::new(Below(roots)),
+        file_access: false,
+        unix_sockets: false,
+        ring_bytes: RingBytes::default(),
+        // What the tests do themselves is to be seen.
+        own_pid: u32::MAX,
+    }
+}
+
+struct Watching {
+    running: Box<dyn Running>,
+    collector: Arc<Collector>,
+}
+
+impl Watching {
+    fn start(source: Fanotify, config: &SourceConfig) -> Self {
+        let collector = Arc::new(Collector::default());
+        let sink: Arc<dyn Sink> = Arc::clone(&collector) as Arc<dyn Sink>;
+        let running = Box::new(source).start(config, sink).unwrap();
+        Self { running, collector }
+    }
+
+    /// All events so far that were not taken yet.
+    fn take(&self) -> Vec<RawEvent> {
+        assert!(self.running.flush(DEADLINE), "{:?}", self.running.failure());
+        std::mem::take(&mut self.collector.0.lock())
+    }
+
+    /// The same, as what happened to which names below a directory.
+    fn done(&self, base: &Path) -> Vec<Done> {
+        self.take().iter().map(|event| Done::of(event, base)).collect()
+    }
+
+    fn health(&self) -> KindHealth {
+        self.running.health().pop().unwrap()
+    }
+}
+
+fn file(event: &RawEvent) -> &File {
+    let Body::File(file) = &event.body else { panic!("{event:?}") };
+    file
+}
+
+/// An action and its names, relative to a directory where they are below it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Done(String, String, Option<String>);
+
+impl Done {
+    fn of(event: &RawEvent, base: &Path) -> Self {
+        let file = file(event);
+        let name = |path: &[u8]| {
+            let path = Path::new(std::ffi::OsStr::from_bytes(path));
+            path.strip_prefix(base).unwrap_or(path).display().to_string()
+        };
+        Self(
+            format!("{:?}", file.action),
+            file.path.as_deref().map(name).unwrap_or_default(),
+            file.dest_path.as_deref().map(name),
+        )
+    }
+}
+
+fn did(action: FileAction, name: &str) -> Done {
+    Done(format!("{action:?}"), name.to_owned(), None)
+}
+
+fn did_to(action: FileAction, name: &str, other: &str) -> Done {
+    Done(format!("{action:?}"), name.to_owned(), Some(other.to_owned()))
+}
+
+/// A private directory with a watched and an unwatched one in it.
+struct Scene {
+    base: TempDir,
+}
+
+impl Scene {
+    fn new(file_system: &str) -> Self {
+        let base = tempfile::Builder::new().prefix("fanotify-").tempdir_in(file_system).unwrap();
+        fs::create_dir(base.path().join("in")).unwrap();
+        fs::create_dir(base.path().join("out")).unwrap();
+        Self { base }
+    }
+
+    fn watched(&self) -> PathBuf {
+        self.base.path().join("in")
+    }
+
+    fn other(&self) -> PathBuf {
+        self.base.path().join("out")
+    }
+}
+
+fn run(shell: &str, directory: &Path) -> u32 {
+    let mut child =
+        Command::new("/bin/sh").args(["-c", shell]).current_dir(directory).spawn().unwrap();
+    let pid = child.id();
+    assert!(child.wait().unwrap().success(), "{shell}");
+    pid
+}
