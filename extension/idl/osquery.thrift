@@ -2,7 +2,7 @@
 //
 // Written from the facts of the protocol (names, field numbers, types), which osquery has kept
 // since version 1.7. Transport: a unix stream socket, binary protocol, strict, unframed.
-// src/thrift/osquery.rs is generated from this file; `make thrift` does it again.
+// src/thrift/osquery.rs is generated from this file by generate.sh.
 
 // What a plugin is asked, and what it answers.
 typedef map<string, string> ExtensionPluginRequest

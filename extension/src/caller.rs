@@ -88,8 +88,7 @@ fn identify(manager: &mut Manager) -> Result<Caller, ManagerError> {
     }
     let time = manager.database("configurations", &format!("timestamp.{name}"))?;
     let counter = manager.database("queries", &format!("{name}counter"))?;
-    let execution =
-        format!("{}.{}", time.unwrap_or_default(), counter.unwrap_or_default());
+    let execution = format!("{}.{}", time.unwrap_or_default(), counter.unwrap_or_default());
     Ok(Caller::Scheduled { name, execution })
 }
 
@@ -98,7 +97,9 @@ impl CallerSource for ManagerCaller {
         self.ask().unwrap_or_else(|error| {
             self.failures.fetch_add(1, Ordering::Relaxed);
             if self.said.first("caller") {
-                log::warn!("cannot tell which query asks, so rows may be logged twice: {error} (said once)");
+                log::warn!(
+                    "cannot tell which query asks, so rows may be logged twice: {error} (said once)"
+                );
             }
             Caller::AdHoc
         })

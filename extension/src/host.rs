@@ -235,21 +235,14 @@ impl Shared {
         Arc::downgrade(self)
     }
 
-    fn with_sql<T>(
-        &self,
-        work: impl FnOnce(&Sql) -> Result<T, SqlError>,
-    ) -> Result<T, SqlError> {
+    fn with_sql<T>(&self, work: impl FnOnce(&Sql) -> Result<T, SqlError>) -> Result<T, SqlError> {
         match self.sql.lock().as_ref() {
             Some(sql) => work(sql),
             None => Err(SqlError("the SQL engine is not running".to_owned())),
         }
     }
 
-    pub(crate) fn query(
-        &self,
-        sql: &str,
-        each: &mut dyn FnMut(Answer),
-    ) -> Result<(), SqlError> {
+    pub(crate) fn query(&self, sql: &str, each: &mut dyn FnMut(Answer)) -> Result<(), SqlError> {
         self.with_sql(|engine| engine.query(sql, each))
     }
 

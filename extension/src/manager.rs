@@ -85,8 +85,7 @@ impl Manager {
     pub fn connect(path: &Path, timeout: Duration) -> Result<Self, ManagerError> {
         let failed = |error| ManagerError::Connect { path: path.to_owned(), error };
         let stream = UnixStream::connect(path).map_err(failed)?;
-        check_peer(&stream)
-            .map_err(|error| ManagerError::Peer { path: path.to_owned(), error })?;
+        check_peer(&stream).map_err(|error| ManagerError::Peer { path: path.to_owned(), error })?;
         let watch = stream.try_clone().map_err(failed)?;
         let deadline = Deadline::new(timeout, timeout);
         let reading = Stream::new(stream, deadline.clone());
@@ -150,8 +149,7 @@ impl Manager {
     ) -> Result<i64, ManagerError> {
         const CALL: &str = "registerExtension";
         self.deadline.restart(self.timeout);
-        let status =
-            self.client.register_extension(info, registry).map_err(self.broken(CALL))?;
+        let status = self.client.register_extension(info, registry).map_err(self.broken(CALL))?;
         let status = accepted(CALL, Some(status))?;
         status.uuid.ok_or_else(|| ManagerError::Refused {
             call: CALL,

@@ -134,9 +134,8 @@ impl Server {
     /// # Errors
     /// [`BindError`].
     pub fn bind(path: &Path, limits: Limits, handler: Arc<dyn Handler>) -> Result<Self, BindError> {
-        let fail = |what| {
-            move |error: io::Error| BindError::Io { path: path.to_owned(), what, error }
-        };
+        let fail =
+            |what| move |error: io::Error| BindError::Io { path: path.to_owned(), what, error };
         check_directory(path)?;
         match fs::symlink_metadata(path) {
             Ok(found) if found.file_type().is_socket() => {
@@ -247,8 +246,7 @@ fn hang_up(stream: &UnixStream) {
 fn accept(listener: &UnixListener, wake: &OwnedFd, shared: &Arc<Shared>) {
     let mut next = 0_u64;
     loop {
-        let mut ready =
-            [PollFd::new(listener, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
+        let mut ready = [PollFd::new(listener, PollFlags::IN), PollFd::new(wake, PollFlags::IN)];
         match poll(&mut ready, None) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(errno) => {

@@ -22,8 +22,8 @@ use crate::server::{BindError, Limits, Server};
 use crate::stop::Stop;
 use crate::thrift::InternalExtensionInfo;
 
-/// Our name among extensions; `--extensions_require=osquery-ebpf` waits for it.
-pub const NAME: &str = "osquery-ebpf";
+/// Our name among extensions; `--extensions_require=osquery_ebpf` waits for it.
+pub const NAME: &str = "osquery_ebpf";
 /// The SDK whose protocol we speak, and the oldest that speaks it too.
 const SDK: &str = "5.23.0";
 const OLDEST_SDK: &str = "1.7.7";
@@ -235,9 +235,10 @@ impl Session {
             min_sdk_version: Some(OLDEST_SDK.to_owned()),
         };
         let uuid = manager.register(info, registry(self.tables.tables()))?;
-        let leave = Arc::new(Stop::new().map_err(|error| {
-            Failure::Refused(format!("no descriptor is left: {error}"))
-        })?);
+        let leave = Arc::new(
+            Stop::new()
+                .map_err(|error| Failure::Refused(format!("no descriptor is left: {error}")))?,
+        );
         let endpoint = Endpoint::new(
             Arc::clone(&self.tables),
             Arc::clone(&self.caller) as Arc<dyn crate::caller::CallerSource>,
@@ -247,17 +248,17 @@ impl Session {
             },
         );
         endpoint.set_uuid(uuid);
-        let server = match Server::bind(&beside(socket, uuid), Limits::default(), Arc::new(endpoint))
-        {
-            Ok(server) => server,
-            Err(error) => {
-                // Do not leave a registration behind that nobody answers for.
-                if let Err(error) = manager.deregister(uuid) {
-                    log::debug!("{error}");
+        let server =
+            match Server::bind(&beside(socket, uuid), Limits::default(), Arc::new(endpoint)) {
+                Ok(server) => server,
+                Err(error) => {
+                    // Do not leave a registration behind that nobody answers for.
+                    if let Err(error) = manager.deregister(uuid) {
+                        log::debug!("{error}");
+                    }
+                    return Err(error.into());
                 }
-                return Err(error.into());
-            }
-        };
+            };
         // A status of success is not enough: look whether we are on the list.
         if !manager.extensions()?.contains_key(&uuid) {
             return Err(Failure::Refused(format!(
@@ -316,10 +317,9 @@ impl Session {
         );
         clash::explain_aliases(&mut attached.manager, self.tables.tables());
         loop {
-            let up = self.stop.wait_for(
-                [attached.manager.watch(), attached.leave.fd()],
-                self.options.interval,
-            );
+            let up = self
+                .stop
+                .wait_for([attached.manager.watch(), attached.leave.fd()], self.options.interval);
             if self.stop.requested() {
                 // While our tables are being detached we may still be asked for rows, so the
                 // server goes on until osqueryd has let go of us.

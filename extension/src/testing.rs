@@ -101,8 +101,7 @@ impl Scan for FakeScan {
         }
         let Some(row) = self.found.get(index).and_then(|at| self.rows.get(*at)) else { return };
         for column in &self.columns {
-            if let (Some(text), Some(column)) = (row.get(column), self.table.columns.get(*column))
-            {
+            if let (Some(text), Some(column)) = (row.get(column), self.table.columns.get(*column)) {
                 value(column.name, text);
             }
         }
@@ -150,8 +149,7 @@ impl Tables for FakeTables {
             Caller::AdHoc => (0, rows.len()),
             Caller::Scheduled { name, execution } => {
                 let mut cursors = self.cursors.lock();
-                let cursor =
-                    cursors.entry(name.clone()).or_insert_with(|| (String::new(), 0, 0));
+                let cursor = cursors.entry(name.clone()).or_insert_with(|| (String::new(), 0, 0));
                 if cursor.0 != *execution {
                     *cursor = (execution.clone(), cursor.2, rows.len());
                 }
@@ -164,8 +162,7 @@ impl Tables for FakeTables {
                 request.constraints.iter().all(|constraint| meets(table, row, constraint))
             })
             .collect();
-        let columns =
-            request.columns.clone().unwrap_or_else(|| (0..table.columns.len()).collect());
+        let columns = request.columns.clone().unwrap_or_else(|| (0..table.columns.len()).collect());
         Ok(Box::new(FakeScan { table, rows, found, columns, slowness: *self.slowness.lock() }))
     }
 }

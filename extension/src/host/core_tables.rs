@@ -246,10 +246,9 @@ fn columns(table: &str) -> Option<(Columns, u8)> {
             &[("action", "TEXT"), ("pid", "BIGINT"), ("path", "TEXT"), ("time", "BIGINT")],
             EVENT_BASED,
         ),
-        "file_events" => (
-            &[("target_path", "TEXT"), ("action", "TEXT"), ("time", "BIGINT")],
-            EVENT_BASED,
-        ),
+        "file_events" => {
+            (&[("target_path", "TEXT"), ("action", "TEXT"), ("time", "BIGINT")], EVENT_BASED)
+        }
         "process_file_events" => (
             &[("operation", "TEXT"), ("pid", "BIGINT"), ("path", "TEXT"), ("time", "BIGINT")],
             EVENT_BASED,
@@ -273,8 +272,7 @@ pub(super) fn route(table: &str) -> Option<ExtensionPluginResponse> {
             ("op", "0".to_owned()),
         ])
     });
-    let attributes =
-        row([("id", "attributes".to_owned()), ("attributes", attributes.to_string())]);
+    let attributes = row([("id", "attributes".to_owned()), ("attributes", attributes.to_string())]);
     Some(columns.chain([attributes]).collect())
 }
 

@@ -32,10 +32,8 @@ impl Memory {
             }
             *current.entry(row).or_insert(0) += 1;
         }
-        let removed = previous
-            .into_iter()
-            .flat_map(|(row, count)| std::iter::repeat_n(row, count))
-            .collect();
+        let removed =
+            previous.into_iter().flat_map(|(row, count)| std::iter::repeat_n(row, count)).collect();
         self.0.insert(name.to_owned(), current);
         Difference { added, removed, first }
     }

@@ -38,10 +38,9 @@ fn status(code: i32, message: impl Into<String>, uuid: i64) -> ExtensionStatus {
 fn response(result: Result<ExtensionPluginResponse, String>) -> ExtensionResponse {
     match result {
         Ok(rows) => ExtensionResponse { status: Some(status(0, "OK", 0)), response: Some(rows) },
-        Err(message) => ExtensionResponse {
-            status: Some(status(1, message, 0)),
-            response: Some(Vec::new()),
-        },
+        Err(message) => {
+            ExtensionResponse { status: Some(status(1, message, 0)), response: Some(Vec::new()) }
+        }
     }
 }
 

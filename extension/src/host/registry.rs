@@ -76,11 +76,8 @@ impl Registry {
         if let Some(unknown) = registry.keys().find(|name| !REGISTRIES.contains(&name.as_str())) {
             return Err(format!("Unknown registry: {unknown}"));
         }
-        let routeless = registry
-            .get("table")
-            .into_iter()
-            .flatten()
-            .find(|(_, route)| route.is_empty());
+        let routeless =
+            registry.get("table").into_iter().flatten().find(|(_, route)| route.is_empty());
         if routeless.is_some() {
             return Err("Invalid route info".to_owned());
         }

@@ -82,9 +82,8 @@ pub fn parse(config: &Value) -> Result<Vec<Scheduled>, ScheduleError> {
             let query = query.ok_or_else(|| wrong("a text \"query\""))?;
             let interval = entry.get("interval").and_then(number).filter(|interval| *interval > 0);
             let interval = interval.ok_or_else(|| wrong("an \"interval\" of seconds above 0"))?;
-            let flag = |key: &str, otherwise| {
-                entry.get(key).and_then(Value::as_bool).unwrap_or(otherwise)
-            };
+            let flag =
+                |key: &str, otherwise| entry.get(key).and_then(Value::as_bool).unwrap_or(otherwise);
             Ok(Scheduled {
                 snapshot: flag("snapshot", false),
                 removed: flag("removed", true),

@@ -149,11 +149,7 @@ impl Sql {
     }
 
     /// Runs statements.
-    pub(super) fn query(
-        &self,
-        sql: &str,
-        each: &mut dyn FnMut(Answer),
-    ) -> Result<(), SqlError> {
+    pub(super) fn query(&self, sql: &str, each: &mut dyn FnMut(Answer)) -> Result<(), SqlError> {
         let result = self.run(sql, each);
         self.affected.finish();
         result
@@ -162,8 +158,7 @@ impl Sql {
     fn run(&self, sql: &str, each: &mut dyn FnMut(Answer)) -> Result<(), SqlError> {
         let mut batch = rusqlite::Batch::new(&self.connection, sql);
         while let Some(mut statement) = batch.next()? {
-            let columns: Vec<String> =
-                statement.column_names().into_iter().map(str::to_owned).collect();
+            let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
             let mut rows = Vec::new();
             let mut found = statement.query([])?;
             while let Some(row) = found.next()? {
@@ -181,11 +176,8 @@ impl Sql {
     /// Names and types of a query's columns. Expressions have the type UNKNOWN.
     pub(super) fn columns(&self, sql: &str) -> Result<Vec<(String, String)>, SqlError> {
         let statement = self.connection.prepare(sql)?;
-        let columns = statement
-            .column_names()
-            .into_iter()
-            .map(|name| (name.to_owned(), "UNKNOWN".to_owned()))
-            .collect();
+        let columns =
+            statement.column_names().map(|name| (name.to_owned(), "UNKNOWN".to_owned())).collect();
         drop(statement);
         self.affected.finish();
         Ok(columns)

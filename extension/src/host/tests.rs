@@ -28,11 +28,7 @@ impl Pair {
         Self::start_with(tables, Options::new(directory.path().join("osquery.em")), directory)
     }
 
-    fn start_with(
-        tables: Arc<FakeTables>,
-        options: Options,
-        directory: tempfile::TempDir,
-    ) -> Self {
+    fn start_with(tables: Arc<FakeTables>, options: Options, directory: tempfile::TempDir) -> Self {
         let host = Host::start(options.clone()).unwrap();
         let stop = Arc::new(Stop::new().unwrap());
         let session = Session::new(
@@ -48,7 +44,8 @@ impl Pair {
             Arc::clone(&stop),
         );
         let session = std::thread::spawn(move || session.run());
-        let pair = Self { host: Some(host), tables, stop, session: Some(session), _directory: directory };
+        let pair =
+            Self { host: Some(host), tables, stop, session: Some(session), _directory: directory };
         eventually("the registration", || !pair.host().extensions().is_empty());
         pair
     }
@@ -181,12 +178,9 @@ fn osquerys_own_tables_know_the_extension() {
     let pair = Pair::start(three());
     assert_eq!(
         pair.rows("SELECT name, type FROM osquery_extensions WHERE type = 'extension'"),
-        [["osquery-ebpf", "extension"]]
+        [["osquery_ebpf", "extension"]]
     );
-    assert_eq!(
-        pair.rows("SELECT count(*) FROM osquery_registry WHERE owner_uuid != 0"),
-        [["2"]]
-    );
+    assert_eq!(pair.rows("SELECT count(*) FROM osquery_registry WHERE owner_uuid != 0"), [["2"]]);
 }
 
 #[test]

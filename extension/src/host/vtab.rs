@@ -188,7 +188,10 @@ unsafe impl VTab<'_> for TableTab {
         let statement = declaration(name, &route, aux.extension);
         let statement = CString::new(statement).map_err(module_error)?;
         let content = Arc::new(Content::from_route(name, &route, aux.extension));
-        Ok((Cow::Owned(statement), Self { base: sqlite3_vtab::default(), content, aux: aux.clone() }))
+        Ok((
+            Cow::Owned(statement),
+            Self { base: sqlite3_vtab::default(), content, aux: aux.clone() },
+        ))
     }
 
     fn best_index(&self, info: &mut IndexInfo) -> rusqlite::Result<bool> {
@@ -418,13 +421,13 @@ unsafe impl VTabCursor for TableCursor {
             row.iter().find(|(at, _)| usize::from(*at) == index).map(|(_, value)| &**value)
         });
         let (Some(column), Some(value)) = (column, value) else {
-            return ctx.set_result(&rusqlite::types::Null);
+            return ctx.set_result(rusqlite::types::Null);
         };
         match column.ty.as_str() {
-            "INTEGER" => ctx.set_result(&integer(value).map(wrap)),
-            "BIGINT" | "UNSIGNED_BIGINT" => ctx.set_result(&integer(value)),
-            "DOUBLE" => ctx.set_result(&value.trim_start().parse::<f64>().ok()),
-            _ => ctx.set_result(&value),
+            "INTEGER" => ctx.set_result(integer(value).map(wrap)),
+            "BIGINT" | "UNSIGNED_BIGINT" => ctx.set_result(integer(value)),
+            "DOUBLE" => ctx.set_result(value.trim_start().parse::<f64>().ok()),
+            _ => ctx.set_result(value),
         }
     }
 

@@ -45,8 +45,8 @@ pub fn parse(table: &Table, context: &str) -> Result<Parsed, ContextError> {
     if context.is_empty() {
         return Ok((Vec::new(), None));
     }
-    let context: Value = serde_json::from_str(context)
-        .map_err(|error| ContextError::NotJson(error.to_string()))?;
+    let context: Value =
+        serde_json::from_str(context).map_err(|error| ContextError::NotJson(error.to_string()))?;
     let Value::Object(context) = context else {
         return Err(shape("no object", "an object"));
     };

@@ -32,8 +32,7 @@ pub fn route(table: &Table) -> ExtensionPluginResponse {
         .iter()
         .map(|alias| row([("id", "alias".to_owned()), ("alias", (*alias).to_owned())]));
     let attributes = if table.event_based { EVENT_BASED } else { 0 };
-    let attributes =
-        row([("id", "attributes".to_owned()), ("attributes", attributes.to_string())]);
+    let attributes = row([("id", "attributes".to_owned()), ("attributes", attributes.to_string())]);
     columns.chain(aliases).chain([attributes]).collect()
 }
 

@@ -36,7 +36,6 @@ impl ExtensionCode {
 }
 
 impl TSerializable for ExtensionCode {
-  #[allow(clippy::trivially_copy_pass_by_ref)]
   fn write_to_out_protocol(&self, o_prot: &mut dyn TOutputProtocol) -> thrift::Result<()> {
     o_prot.write_i32(self.0)
   }

@@ -188,7 +188,10 @@ impl<R: Read> TInputProtocol for Input<R> {
     fn read_list_begin(&mut self) -> thrift::Result<TListIdentifier> {
         let element = field_type(self.read_byte()?)?;
         let size = self.read_i32()?;
-        Ok(TListIdentifier::new(element, self.size(size, smallest(element))?))
+        // Generated code reserves room for maps, the only elements there are in the protocol,
+        // whatever the peer says they are.
+        let each = smallest(element).max(smallest(TType::Map));
+        Ok(TListIdentifier::new(element, self.size(size, each)?))
     }
 
     fn read_list_end(&mut self) -> thrift::Result<()> {
