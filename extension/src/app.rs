@@ -1,0 +1,271 @@
+//! The program: start-up in a safe order, then the extension or the shell, then an exit code.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::Mode as FileMode;
+use rustix::process::DumpableBehavior;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::{self, Command, Common};
+use crate::config::{Age, Document, Poller, SourceChoice, merge};
+use crate::host::parse_schedule;
+use crate::runtime::{Engine, Ladder, Runtime};
+use crate::session::{Ended, Mode, Observer, Options, Session};
+use crate::shell::{Setup, Shell, run_command};
+use crate::stop::Stop;
+
+/// Refused by osqueryd.
+const EXIT_REFUSED: u8 = 3;
+/// Without osqueryd for this long, unless told otherwise.
+const GRACE: Duration = Duration::from_secs(60);
+/// Between two looks at osqueryd's configuration, unless told otherwise.
+const REFRESH: Duration = Duration::from_secs(60);
+/// What flushing the events of a command may take.
+const FLUSH: Duration = Duration::from_secs(10);
+/// The largest configuration file read.
+const CONFIG_BYTES: u64 = 64 << 20;
+
+/// Makes the engine and the ladder of its sources.
+pub type Make = fn(&Common) -> Result<(Arc<dyn Engine>, Ladder)>;
+
+/// Runs the program.
+pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>, make: Make) -> ExitCode {
+    // Before anything is made or read: nobody else reads what we write, nor our memory.
+    let umask = rustix::process::umask(FileMode::RWXG | FileMode::RWXO);
+    let dumpable = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let detected = Mode::detect(false);
+    let (cli, skipped) = match cli::parse(arguments, detected) {
+        Ok(parsed) => parsed,
+        Err(error) => error.exit(),
+    };
+    let result = match &cli.command {
+        Some(Command::Shell(arguments)) => {
+            log_to_stderr(arguments.common.verbose, log::LevelFilter::Warn, false);
+            shell(arguments, umask, make)
+        }
+        Some(Command::Serve(arguments)) => {
+            log_to_stderr(arguments.common.verbose, log::LevelFilter::Info, true);
+            serve(arguments, Mode::detect(true), make)
+        }
+        None => {
+            log_to_stderr(cli.serve.common.verbose, log::LevelFilter::Info, true);
+            for flag in skipped {
+                log::warn!("skipped the unknown argument {flag}");
+            }
+            serve(&cli.serve, detected, make)
+        }
+    };
+    if let Err(errno) = dumpable {
+        log::warn!("core dumps of this process cannot be prevented: {errno}");
+    }
+    result.unwrap_or_else(|error| {
+        eprintln!("osquery-ebpf: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn log_to_stderr(verbose: bool, level: log::LevelFilter, timestamps: bool) {
+    let level = if verbose { log::LevelFilter::Debug } else { level };
+    env_logger::Builder::new()
+        .filter_level(level)
+        .parse_env("OSQUERY_EBPF_LOG")
+        .format(move |out, record| {
+            let level = record.level().as_str().to_ascii_lowercase();
+            if timestamps {
+                let now = out.timestamp_millis();
+                writeln!(out, "{now} osquery-ebpf: {level}: {}", record.args())
+            } else {
+                writeln!(out, "osquery-ebpf: {level}: {}", record.args())
+            }
+        })
+        .init();
+}
+
+/// Probes and audit need root; without sources anybody may look around.
+fn check_root(common: &Common) -> Result<()> {
+    let off = common.settings.source == Some(SourceChoice::Off);
+    if !off && !rustix::process::geteuid().is_root() {
+        bail!("it watches the whole host and so must run as root; try sudo");
+    }
+    Ok(())
+}
+
+/// The file of `--config`, as osqueryd's one source.
+fn read_config(path: Option<&Path>) -> Result<(String, Document)> {
+    let Some(path) = path else { return Ok(("{}".to_owned(), Document::default())) };
+    let shown = path.display();
+    let file = File::open(path).with_context(|| format!("--config {shown}"))?;
+    let text = io::read_to_string(io::Read::take(file, CONFIG_BYTES))
+        .with_context(|| format!("--config {shown}"))?;
+    let mut document = merge(&[(shown.to_string(), text.clone())].into());
+    match document.problems.pop() {
+        Some(problem) => bail!("--config {problem}"),
+        None => Ok((text, document)),
+    }
+}
+
+/// A request to stop that SIGTERM, SIGINT and SIGHUP make.
+fn stop_on_signals() -> Result<Arc<Stop>> {
+    let stop = Arc::new(Stop::new().context("an event descriptor")?);
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signal handlers")?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                for _ in signals.forever() {
+                    stop.request();
+                }
+            }
+        })
+        .context("a thread for signals")?;
+    Ok(stop)
+}
+
+/// Hands osqueryd's configuration to the runtime while there is an osqueryd.
+struct Follow(Poller);
+
+impl Observer for Follow {
+    fn registered(&self, socket: &Path) {
+        self.0.set_socket(Some(socket));
+    }
+
+    fn lost(&self) {
+        self.0.set_socket(None);
+    }
+}
+
+fn serve(arguments: &cli::Serve, mode: Mode, make: Make) -> Result<ExitCode> {
+    check_root(&arguments.common)?;
+    let stop = stop_on_signals()?;
+    let (_, document) = read_config(arguments.common.config.as_deref())?;
+    let (engine, ladder) = make(&arguments.common)?;
+    let flags = arguments.common.settings.clone();
+    let runtime = Runtime::start(Arc::clone(&engine), flags, &document, ladder)
+        .context("the sources cannot be run")?;
+    let runtime = Arc::new(runtime);
+    for shortcoming in runtime.sources().shortcomings() {
+        log::warn!("{shortcoming}");
+    }
+    let settings = runtime.settings();
+    let given = |age: Option<Age>| age.map(|age| age.0);
+    let poller = Poller::start(given(settings.refresh).unwrap_or(REFRESH), {
+        let runtime = Arc::downgrade(&runtime);
+        move |document| {
+            if let Some(runtime) = runtime.upgrade() {
+                runtime.apply(document);
+            }
+        }
+    })
+    .context("a thread for the configuration")?;
+    let grace = match (given(settings.grace), mode) {
+        (Some(grace), _) => Some(grace),
+        (None, Mode::Service) => None,
+        (None, Mode::Autoload | Mode::ByHand) => Some(GRACE),
+    };
+    let options = Options {
+        socket: arguments.socket.clone(),
+        mode,
+        grace,
+        interval: Duration::from_secs(arguments.interval),
+        once: arguments.once,
+    };
+    let session = Session::new(options, engine, Arc::new(Follow(poller)), stop);
+    match session.run() {
+        Ended::Stopped | Ended::OsqueryGone => Ok(ExitCode::SUCCESS),
+        Ended::Refused(why) => {
+            log::error!("stopping: {why}");
+            Ok(ExitCode::from(EXIT_REFUSED))
+        }
+    }
+}
+
+fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode> {
+    check_root(&arguments.common)?;
+    let collect = match arguments.collect {
+        None => None,
+        Some(seconds) => match Duration::try_from_secs_f64(seconds) {
+            Ok(time) => Some(time),
+            Err(error) => bail!("--for {seconds}: {error}"),
+        },
+    };
+    let (text, document) = read_config(arguments.common.config.as_deref())?;
+    let schedule = parse_schedule(&document.value)?;
+    let sql = arguments.sql.join(" ");
+    let interactive = sql.trim().is_empty() && arguments.exec.is_none() && collect.is_none();
+    // At a prompt, Ctrl-C belongs to the line editor.
+    let stop = if interactive {
+        Arc::new(Stop::new().context("an event descriptor")?)
+    } else {
+        stop_on_signals()?
+    };
+    let (engine, ladder) = make(&arguments.common)?;
+    let flags = arguments.common.settings.clone();
+    let runtime = Runtime::start(Arc::clone(&engine), flags, &document, ladder)
+        .context("the sources cannot be run")?;
+    report(&runtime)?;
+    let setup = Setup { config: text, core_tables: arguments.core_tables };
+    let mut shell = Shell::start(&setup, engine)?;
+    if !schedule.is_empty() {
+        shell.schedule(schedule, results(arguments.results.as_deref())?)?;
+    }
+    let flush = || {
+        if !runtime.flush(FLUSH) {
+            log::warn!("not all events were in after {FLUSH:?}");
+        }
+    };
+    if interactive {
+        shell.interact(arguments.style(), &flush)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(command) = &arguments.exec {
+        let status = run_command(command, umask)?;
+        if !status.success() {
+            log::warn!("sh -c {command:?}: {status}");
+        }
+    }
+    if let Some(time) = collect {
+        stop.wait(time);
+    }
+    flush();
+    let style = arguments.style();
+    let mut out = io::stdout().lock();
+    if sql.trim().is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.exec.is_some() || collect.is_some() {
+        shell.print(&sql, &style, &mut out)?;
+    } else {
+        shell.print_first(&sql, &style, &stop, &mut out)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what is not as good as it could be. That nothing at all is served is an error, unless
+/// nothing was asked for.
+fn report(runtime: &Runtime) -> Result<()> {
+    let sources = runtime.sources();
+    let shortcomings = sources.shortcomings();
+    if !sources.serve_anything() && !shortcomings.is_empty() {
+        let why: Vec<String> = shortcomings.iter().map(ToString::to_string).collect();
+        bail!("{}", why.join("; "));
+    }
+    for shortcoming in shortcomings {
+        log::warn!("{shortcoming}");
+    }
+    Ok(())
+}
+
+fn results(path: Option<&Path>) -> Result<Box<dyn Write + Send>> {
+    let Some(path) = path else { return Ok(Box::new(io::stdout())) };
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    Ok(Box::new(file.with_context(|| format!("--results {}", path.display()))?))
+}

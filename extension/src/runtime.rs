@@ -1,0 +1,181 @@
+//! The engine, its sources and the settings of both, held together while the program runs.
+//!
+//! Settings come from flags and from osquery's configuration, and may change at any time; what
+//! changes is handed to those it concerns, and sources are started over only if they must be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use osquery_ebpf_probes::event::EventKind;
+use osquery_ebpf_probes::source::{PathFilter, RingBytes, Sink, SourceConfig};
+use osquery_ebpf_tables::scan::Tables;
+use osquery_ebpf_tables::status::StatusProvider;
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::config::{Document, Settings, SourceChoice, read_section};
+use crate::stop::Stop;
+use crate::supervisor::{Candidate, LOOK, Sources};
+
+/// What is needed of the tables' engine.
+pub trait Engine: Tables + Sink {
+    /// Takes over settings, and osquery's `file_paths` and `exclude_paths` from the whole
+    /// configuration. Returns what of it could not be applied.
+    fn configure(&self, settings: &Settings, config: &Value) -> Vec<String>;
+
+    /// Which files are watched, by the last configuration.
+    fn paths(&self) -> Arc<dyn PathFilter>;
+
+    /// Who knows about the sources, for `ebpf_events_health`.
+    fn set_status(&self, status: Arc<dyn StatusProvider>);
+}
+
+/// Makes the ladder for some settings.
+pub type Ladder = Box<dyn Fn(&Settings) -> Vec<Candidate> + Send + Sync>;
+
+/// Engine and sources at work. Dropping it stops them.
+pub struct Runtime {
+    engine: Arc<dyn Engine>,
+    sources: Arc<Sources>,
+    flags: Settings,
+    ladder: Ladder,
+    applied: Mutex<Settings>,
+    stop: Arc<Stop>,
+    keeper: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Runtime {
+    /// Configures the engine and starts the sources.
+    ///
+    /// # Errors
+    /// When a thread or descriptor cannot be had. A source that does not start is no error here:
+    /// see [`Sources::shortcomings`].
+    pub fn start(
+        engine: Arc<dyn Engine>,
+        flags: Settings,
+        document: &Document,
+        ladder: Ladder,
+    ) -> std::io::Result<Self> {
+        let settings = resolve(&flags, document, engine.as_ref());
+        let config = source_config(&settings, engine.as_ref());
+        let sink: Arc<dyn Sink> = Arc::new(Into(Arc::clone(&engine)));
+        let sources = Arc::new(Sources::start(ladder(&settings), config, sink));
+        engine.set_status(Arc::clone(&sources) as Arc<dyn StatusProvider>);
+        let stop = Arc::new(Stop::new()?);
+        let keeper = std::thread::Builder::new().name("keeper".to_owned()).spawn({
+            let (sources, stop) = (Arc::clone(&sources), Arc::clone(&stop));
+            move || {
+                while !stop.wait(LOOK) {
+                    sources.look_after();
+                }
+            }
+        })?;
+        let applied = Mutex::new(settings);
+        Ok(Self { engine, sources, flags, ladder, applied, stop, keeper: Some(keeper) })
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Settings {
+        self.applied.lock().clone()
+    }
+
+    /// The sources.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Takes over another configuration.
+    pub fn apply(&self, document: &Document) {
+        let mut applied = self.applied.lock();
+        let settings = resolve(&self.flags, document, self.engine.as_ref());
+        let config = source_config(&settings, self.engine.as_ref());
+        let (old, new) = (&*applied, &settings);
+        let same_sources = old.source == new.source
+            && old.tier == new.tier
+            && old.ignore_kernel_quirks == new.ignore_kernel_quirks
+            && old.ring_process == new.ring_process
+            && old.ring_socket == new.ring_socket
+            && old.ring_file == new.ring_file;
+        if same_sources {
+            for error in self.sources.reconfigure(config) {
+                log::warn!("a source keeps its old configuration: {error}");
+            }
+        } else {
+            log::info!("starting the sources over, as the configuration demands");
+            self.sources.restart((self.ladder)(&settings), config);
+            for shortcoming in self.sources.shortcomings() {
+                log::warn!("{shortcoming}");
+            }
+        }
+        *applied = settings;
+    }
+
+    /// Returns when every event that happened before the call can be queried, or after `deadline`.
+    /// True: all can.
+    pub fn flush(&self, deadline: Duration) -> bool {
+        self.sources.flush(deadline)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.stop.request();
+        if let Some(keeper) = self.keeper.take()
+            && keeper.join().is_err()
+        {
+            log::warn!("the thread that looks after sources has panicked");
+        }
+        self.sources.stop();
+    }
+}
+
+/// The engine as a mere sink.
+struct Into(Arc<dyn Engine>);
+
+impl Sink for Into {
+    fn accept(&self, batch: &mut Vec<osquery_ebpf_probes::event::RawEvent>) {
+        self.0.accept(batch);
+    }
+}
+
+/// Flags over the document's section, given to the engine. What was wrong is said.
+fn resolve(flags: &Settings, document: &Document, engine: &dyn Engine) -> Settings {
+    let (section, problems) = read_section(&document.value);
+    for problem in problems {
+        log::warn!("{problem}");
+    }
+    let settings = flags.clone().over(section);
+    for problem in engine.configure(&settings, &document.value) {
+        log::warn!("{problem}");
+    }
+    settings
+}
+
+/// What the sources are asked for.
+fn source_config(settings: &Settings, engine: &dyn Engine) -> SourceConfig {
+    let asked = settings.process_events.clone().unwrap_or_else(|| vec![EventKind::Exec]);
+    let mut kinds = vec![EventKind::Exec, EventKind::Fork, EventKind::Exit];
+    kinds.extend(
+        [EventKind::Setid, EventKind::Namespace].into_iter().filter(|kind| asked.contains(kind)),
+    );
+    kinds.extend([EventKind::Socket, EventKind::File]);
+    if settings.source == Some(SourceChoice::Off) {
+        kinds.clear();
+    }
+    let default = RingBytes::default();
+    let ring = |size: Option<crate::config::Size>, otherwise| {
+        size.and_then(|size| u32::try_from(size.0).ok()).unwrap_or(otherwise)
+    };
+    SourceConfig {
+        kinds,
+        paths: engine.paths(),
+        file_access: settings.file_access.unwrap_or(false),
+        unix_sockets: settings.unix_sockets.unwrap_or(false),
+        ring_bytes: RingBytes {
+            process: ring(settings.ring_process, default.process),
+            socket: ring(settings.ring_socket, default.socket),
+            file: ring(settings.ring_file, default.file),
+        },
+        own_pid: std::process::id(),
+    }
+}

@@ -1,0 +1,289 @@
+//! Which source serves which kind of event, and what became of it.
+//!
+//! Owns the ladder: candidates in order of preference, each kind of event served by the first that
+//! can give it and starts. What refused is kept as the reason that `ebpf_events_health` shows. A
+//! source that stops by itself is replaced by what stands below it. How a source works is its own.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use osquery_ebpf_probes::event::{EventKind, SourceKind};
+use osquery_ebpf_probes::source::{KindHealth, Running, Sink, Source, SourceConfig, StartError};
+use osquery_ebpf_tables::status::{KindStatus, StatusProvider};
+use parking_lot::Mutex;
+
+/// Between two looks whether a source has stopped by itself.
+pub const LOOK: Duration = Duration::from_secs(2);
+
+/// A source that may be started: made anew for each attempt, since starting one uses it up.
+pub struct Candidate {
+    /// Which facility it is.
+    pub kind: SourceKind,
+    /// The kinds it is wanted for at this place in the ladder.
+    pub serves: &'static [EventKind],
+    /// Makes it, or says why it is not to be tried on this host.
+    pub make: Box<dyn Fn() -> Result<Box<dyn Source>, StartError> + Send + Sync>,
+}
+
+/// Kinds of events that are not served by the best there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shortcoming {
+    /// What serves them instead. `None`: nothing.
+    pub source: Option<SourceKind>,
+    /// Which kinds.
+    pub kinds: Vec<EventKind>,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Shortcoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = words(&self.kinds);
+        let reason = if self.reason.is_empty() { "no source gives them" } else { &self.reason };
+        match self.source {
+            Some(source) => {
+                write!(f, "{kinds} events come from {} since {reason}", source.as_str())
+            }
+            None => write!(f, "there are no {kinds} events: {reason}"),
+        }
+    }
+}
+
+/// The sources at work.
+pub struct Sources {
+    sink: Arc<dyn Sink>,
+    state: Mutex<State>,
+}
+
+struct State {
+    config: SourceConfig,
+    ladder: Vec<Candidate>,
+    started: Vec<Started>,
+    /// By [`EventKind::index`]: what stood higher and was refused.
+    reasons: [Vec<String>; EventKind::ALL.len()],
+}
+
+struct Started {
+    running: Box<dyn Running>,
+    /// Its place in the ladder.
+    rung: usize,
+    kinds: Vec<EventKind>,
+    since: Instant,
+}
+
+impl Sources {
+    /// Starts what `ladder` offers for the kinds that `config` wants. It never fails: what could
+    /// not be started is told by [`StatusProvider::status`] and in the log.
+    pub fn start(ladder: Vec<Candidate>, config: SourceConfig, sink: Arc<dyn Sink>) -> Self {
+        let mut state = State { config, ladder, started: Vec::new(), reasons: Default::default() };
+        let kinds = state.config.kinds.clone();
+        state.serve(&kinds, 0, &sink);
+        Self { sink, state: Mutex::new(state) }
+    }
+
+    /// Stops everything and starts over, with another ladder.
+    pub fn restart(&self, ladder: Vec<Candidate>, config: SourceConfig) {
+        let mut state = self.state.lock();
+        for mut started in state.started.drain(..) {
+            started.running.stop();
+        }
+        *state = State { config, ladder, started: Vec::new(), reasons: Default::default() };
+        let kinds = state.config.kinds.clone();
+        state.serve(&kinds, 0, &self.sink);
+    }
+
+    /// Hands a new configuration to the sources. One that will not have it goes on with the old
+    /// one; the errors say so. A change of the wanted kinds starts everything over.
+    pub fn reconfigure(&self, config: SourceConfig) -> Vec<StartError> {
+        let mut state = self.state.lock();
+        if state.config.kinds != config.kinds {
+            let ladder = std::mem::take(&mut state.ladder);
+            drop(state);
+            self.restart(ladder, config);
+            return Vec::new();
+        }
+        state.config = config;
+        state
+            .started
+            .iter()
+            .filter_map(|started| {
+                let config = SourceConfig { kinds: started.kinds.clone(), ..state.config.clone() };
+                started.running.reconfigure(&config).err()
+            })
+            .collect()
+    }
+
+    /// Replaces sources that have stopped by themselves. To be called every [`LOOK`].
+    pub fn look_after(&self) {
+        let mut state = self.state.lock();
+        let failed: Vec<usize> = state
+            .started
+            .iter()
+            .enumerate()
+            .filter(|(_, started)| started.running.failure().is_some())
+            .map(|(index, _)| index)
+            .collect();
+        for index in failed.into_iter().rev() {
+            let mut started = state.started.remove(index);
+            let why = started.running.failure().unwrap_or_default();
+            let source = started.running.kind().as_str();
+            log::warn!("{source} has stopped delivering: {why}");
+            started.running.stop();
+            for kind in &started.kinds {
+                state.blame(*kind, format!("{source} stopped: {why}"));
+            }
+            state.serve(&started.kinds, started.rung + 1, &self.sink);
+            for kind in &started.kinds {
+                let now = state.started.iter().find(|started| started.kinds.contains(kind));
+                let now = now.map_or("nowhere", |started| started.running.kind().as_str());
+                log::warn!("{} events come from {now} now", kind.as_str());
+            }
+        }
+    }
+
+    /// Returns when every event that happened before the call is with the sink, or after
+    /// `deadline`. True: all are.
+    pub fn flush(&self, deadline: Duration) -> bool {
+        let until = Instant::now() + deadline;
+        let state = self.state.lock();
+        let mut all = true;
+        for started in &state.started {
+            all &= started.running.flush(until.saturating_duration_since(Instant::now()));
+        }
+        all
+    }
+
+    /// What is not served by the best there is, one sentence for each reason.
+    pub fn shortcomings(&self) -> Vec<Shortcoming> {
+        let state = self.state.lock();
+        let mut found: Vec<Shortcoming> = Vec::new();
+        for kind in &state.config.kinds {
+            let serving = state.started.iter().find(|started| started.kinds.contains(kind));
+            let source = serving.map(|started| started.running.kind());
+            let reason = state.reason(*kind);
+            if source.is_some() && reason.is_empty() {
+                continue;
+            }
+            match found.iter_mut().find(|other| other.source == source && other.reason == reason) {
+                Some(other) => other.kinds.push(*kind),
+                None => found.push(Shortcoming { source, kinds: vec![*kind], reason }),
+            }
+        }
+        found
+    }
+
+    /// Whether anything at all is served.
+    pub fn serve_anything(&self) -> bool {
+        !self.state.lock().started.is_empty()
+    }
+
+    /// Stops every source, which puts back what it changed in the kernel.
+    pub fn stop(&self) {
+        for mut started in self.state.lock().started.drain(..) {
+            started.running.stop();
+        }
+    }
+}
+
+impl Drop for Sources {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl State {
+    /// Finds a source for each of `kinds`, from rung `from` on.
+    fn serve(&mut self, kinds: &[EventKind], from: usize, sink: &Arc<dyn Sink>) {
+        let mut left: Vec<EventKind> = kinds.to_vec();
+        for rung in from..self.ladder.len() {
+            let Some(candidate) = self.ladder.get(rung) else { break };
+            let offered: Vec<EventKind> =
+                left.iter().copied().filter(|kind| candidate.serves.contains(kind)).collect();
+            if offered.is_empty() {
+                continue;
+            }
+            let name = candidate.kind.as_str();
+            let source = match (candidate.make)() {
+                Ok(source) => source,
+                Err(error) => {
+                    self.refused(&offered, &error);
+                    continue;
+                }
+            };
+            let taken: Vec<EventKind> =
+                offered.iter().copied().filter(|kind| source.gives(*kind)).collect();
+            for kind in offered.iter().filter(|kind| !taken.contains(kind)) {
+                self.blame(*kind, format!("{name} cannot give {} events", kind.as_str()));
+            }
+            if taken.is_empty() {
+                continue;
+            }
+            let config = SourceConfig { kinds: taken.clone(), ..self.config.clone() };
+            match source.start(&config, Arc::clone(sink)) {
+                Ok(running) => {
+                    log::info!("{name} serves {}", words(&taken));
+                    left.retain(|kind| !taken.contains(kind));
+                    let since = Instant::now();
+                    self.started.push(Started { running, rung, kinds: taken, since });
+                }
+                Err(error) => self.refused(&taken, &error),
+            }
+        }
+    }
+
+    fn refused(&mut self, kinds: &[EventKind], error: &StartError) {
+        log::info!("{error} (wanted for {})", words(kinds));
+        for kind in kinds {
+            self.blame(*kind, error.to_string());
+        }
+    }
+
+    fn blame(&mut self, kind: EventKind, why: String) {
+        if let Some(reasons) = self.reasons.get_mut(kind.index())
+            && !reasons.contains(&why)
+        {
+            reasons.push(why);
+        }
+    }
+
+    fn reason(&self, kind: EventKind) -> String {
+        self.reasons.get(kind.index()).map(|reasons| reasons.join("; ")).unwrap_or_default()
+    }
+}
+
+fn words(kinds: &[EventKind]) -> String {
+    let words: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+    words.join(", ")
+}
+
+impl StatusProvider for Sources {
+    fn status(&self) -> Vec<KindStatus> {
+        let state = self.state.lock();
+        let healths: Vec<(&Started, Vec<KindHealth>)> =
+            state.started.iter().map(|started| (started, started.running.health())).collect();
+        EventKind::ALL
+            .into_iter()
+            .map(|kind| {
+                let serving = healths.iter().find(|(started, _)| started.kinds.contains(&kind));
+                let health = serving
+                    .and_then(|(_, healths)| healths.iter().find(|health| health.kind == kind))
+                    .cloned()
+                    .unwrap_or_else(|| KindHealth::new(kind, ""));
+                let mut reason = state.reason(kind);
+                if serving.is_none() && !state.config.kinds.contains(&kind) {
+                    "not asked for".clone_into(&mut reason);
+                }
+                KindStatus {
+                    source: serving.map(|(started, _)| started.running.kind()),
+                    reason,
+                    health,
+                    since: serving.map(|(started, _)| started.since),
+                }
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+use std::collections::BTreeSet;
+
+use osquery_ebpf_probes::event::RawEvent;
+use osquery_ebpf_probes::source::{RingBytes, WatchNothing};
+
+use super::*;
+
+/// What happens to fake sources.
+#[derive(Default)]
+struct World {
+    broken: Mutex<BTreeSet<&'static str>>,
+    failed: Mutex<BTreeSet<&'static str>>,
+    stopped: Mutex<Vec<&'static str>>,
+    asked: Mutex<Vec<(&'static str, Vec<EventKind>)>>,
+}
+
+struct Fake {
+    kind: SourceKind,
+    gives: &'static [EventKind],
+    world: Arc<World>,
+}
+
+impl Source for Fake {
+    fn kind(&self) -> SourceKind {
+        self.kind
+    }
+
+    fn gives(&self, kind: EventKind) -> bool {
+        self.gives.contains(&kind)
+    }
+
+    fn start(
+        self: Box<Self>,
+        config: &SourceConfig,
+        _sink: Arc<dyn Sink>,
+    ) -> Result<Box<dyn Running>, StartError> {
+        let name = self.kind.as_str();
+        if self.world.broken.lock().contains(name) {
+            return Err(error(self.kind, "the kernel said EPERM"));
+        }
+        self.world.asked.lock().push((name, config.kinds.clone()));
+        Ok(self)
+    }
+}
+
+impl Running for Fake {
+    fn kind(&self) -> SourceKind {
+        self.kind
+    }
+
+    fn health(&self) -> Vec<KindHealth> {
+        self.gives.iter().map(|kind| KindHealth::new(*kind, "fake")).collect()
+    }
+
+    fn reconfigure(&self, config: &SourceConfig) -> Result<(), StartError> {
+        if self.world.broken.lock().contains(self.kind.as_str()) {
+            return Err(error(self.kind, "not now"));
+        }
+        self.world.asked.lock().push((self.kind.as_str(), config.kinds.clone()));
+        Ok(())
+    }
+
+    fn flush(&self, _deadline: Duration) -> bool {
+        !self.world.failed.lock().contains(self.kind.as_str())
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.world.failed.lock().contains(self.kind.as_str()).then(|| "unplugged".to_owned())
+    }
+
+    fn stop(&mut self) {
+        self.world.stopped.lock().push(self.kind.as_str());
+    }
+}
+
+fn error(source_kind: SourceKind, why: &str) -> StartError {
+    StartError {
+        source_kind,
+        what: "start".to_owned(),
+        why: why.to_owned(),
+        remedy: "repair it".to_owned(),
+    }
+}
+
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn accept(&self, batch: &mut Vec<RawEvent>) {
+        batch.clear();
+    }
+}
+
+const PROCESS: &[EventKind] = &[EventKind::Exec, EventKind::Fork, EventKind::Exit];
+const EVERY: &[EventKind] = &EventKind::ALL;
+
+fn ladder(world: &Arc<World>) -> Vec<Candidate> {
+    let candidate = |kind, serves, gives| {
+        let world = Arc::clone(world);
+        Candidate {
+            kind,
+            serves,
+            make: Box::new(move || Ok(Box::new(Fake { kind, gives, world: Arc::clone(&world) }))),
+        }
+    };
+    vec![
+        candidate(SourceKind::Fanotify, &[EventKind::File], &[EventKind::File]),
+        candidate(
+            SourceKind::Bpf,
+            EVERY,
+            &[EventKind::Exec, EventKind::Fork, EventKind::Exit, EventKind::Socket],
+        ),
+        candidate(SourceKind::Audit, EVERY, &[EventKind::Exec, EventKind::Socket]),
+        candidate(SourceKind::Connector, PROCESS, PROCESS),
+    ]
+}
+
+fn config(kinds: &[EventKind]) -> SourceConfig {
+    SourceConfig {
+        kinds: kinds.to_vec(),
+        paths: Arc::new(WatchNothing),
+        file_access: false,
+        unix_sockets: false,
+        ring_bytes: RingBytes::default(),
+        own_pid: 1,
+    }
+}
+
+const WANTED: [EventKind; 5] =
+    [EventKind::Exec, EventKind::Fork, EventKind::Exit, EventKind::Socket, EventKind::File];
+
+fn start(world: &Arc<World>) -> Sources {
+    Sources::start(ladder(world), config(&WANTED), Arc::new(Nowhere))
+}
+
+fn serving(sources: &Sources) -> Vec<(EventKind, Option<SourceKind>)> {
+    EventKind::ALL
+        .into_iter()
+        .zip(sources.status())
+        .filter(|(kind, _)| WANTED.contains(kind))
+        .map(|(kind, status)| (kind, status.source))
+        .collect()
+}
+
+#[test]
+fn each_kind_is_served_by_the_first_that_gives_it() {
+    let world = Arc::default();
+    let sources = start(&world);
+    assert_eq!(
+        serving(&sources),
+        [
+            (EventKind::Exec, Some(SourceKind::Bpf)),
+            (EventKind::Fork, Some(SourceKind::Bpf)),
+            (EventKind::Exit, Some(SourceKind::Bpf)),
+            (EventKind::Socket, Some(SourceKind::Bpf)),
+            (EventKind::File, Some(SourceKind::Fanotify)),
+        ]
+    );
+    assert!(sources.status()[EventKind::Exec.index()].reason.is_empty());
+    assert_eq!(sources.status()[EventKind::Setid.index()].reason, "not asked for");
+}
+
+#[test]
+fn a_source_that_does_not_start_is_replaced_kind_by_kind_with_its_reason() {
+    let world = Arc::new(World::default());
+    world.broken.lock().insert("bpf");
+    let sources = start(&world);
+    assert_eq!(
+        serving(&sources),
+        [
+            (EventKind::Exec, Some(SourceKind::Audit)),
+            (EventKind::Fork, Some(SourceKind::Connector)),
+            (EventKind::Exit, Some(SourceKind::Connector)),
+            (EventKind::Socket, Some(SourceKind::Audit)),
+            (EventKind::File, Some(SourceKind::Fanotify)),
+        ]
+    );
+    let status = sources.status();
+    assert_eq!(
+        status[EventKind::Fork.index()].reason,
+        "bpf: start: the kernel said EPERM; repair it; audit cannot give fork events"
+    );
+}
+
+#[test]
+fn what_nothing_serves_is_told() {
+    let world = Arc::new(World::default());
+    world.broken.lock().extend(["bpf", "audit", "connector"]);
+    let sources = start(&world);
+    assert!(sources.status()[EventKind::Socket.index()].source.is_none());
+    let told: Vec<_> = sources.shortcomings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "there are no exec events: bpf: start: the kernel said EPERM; repair it; \
+             audit: start: the kernel said EPERM; repair it; \
+             connector: start: the kernel said EPERM; repair it",
+            "there are no fork, exit events: bpf: start: the kernel said EPERM; repair it; \
+             audit cannot give fork events; connector: start: the kernel said EPERM; repair it",
+            "there are no socket events: bpf: start: the kernel said EPERM; repair it; \
+             audit: start: the kernel said EPERM; repair it",
+        ]
+    );
+}
+
+#[test]
+fn a_source_that_fails_later_is_replaced_by_what_stands_below_it() {
+    let world = Arc::new(World::default());
+    let sources = start(&world);
+    world.failed.lock().insert("bpf");
+    sources.look_after();
+    assert_eq!(*world.stopped.lock(), ["bpf"]);
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Audit));
+    assert_eq!(sources.status()[EventKind::Exit.index()].source, Some(SourceKind::Connector));
+    assert_eq!(sources.status()[EventKind::Exec.index()].reason, "bpf stopped: unplugged");
+    assert_eq!(sources.status()[EventKind::File.index()].source, Some(SourceKind::Fanotify));
+}
+
+#[test]
+fn each_source_is_asked_for_its_own_kinds_only() {
+    let world = Arc::new(World::default());
+    let sources = start(&world);
+    assert_eq!(world.asked.lock()[0], ("fanotify", vec![EventKind::File]));
+    assert_eq!(
+        world.asked.lock()[1],
+        ("bpf", vec![EventKind::Exec, EventKind::Fork, EventKind::Exit, EventKind::Socket])
+    );
+    world.asked.lock().clear();
+    assert_eq!(sources.reconfigure(config(&WANTED)), []);
+    assert_eq!(world.asked.lock().len(), 2);
+    world.broken.lock().insert("bpf");
+    assert_eq!(sources.reconfigure(config(&WANTED)).len(), 1);
+}
+
+#[test]
+fn other_kinds_start_everything_over() {
+    let world = Arc::new(World::default());
+    let sources = start(&world);
+    assert_eq!(sources.reconfigure(config(&[EventKind::File])), []);
+    assert_eq!(*world.stopped.lock(), ["fanotify", "bpf"]);
+    assert!(sources.status()[EventKind::Exec.index()].source.is_none());
+    assert_eq!(sources.status()[EventKind::File.index()].source, Some(SourceKind::Fanotify));
+}
+
+#[test]
+fn a_flush_is_complete_only_if_every_source_says_so() {
+    let world = Arc::new(World::default());
+    let sources = start(&world);
+    assert!(sources.flush(Duration::from_secs(1)));
+    world.failed.lock().insert("bpf");
+    assert!(!sources.flush(Duration::from_secs(1)));
+}
+
+#[test]
+fn stopping_stops_every_source() {
+    let world = Arc::new(World::default());
+    drop(start(&world));
+    assert_eq!(*world.stopped.lock(), ["fanotify", "bpf"]);
+}
