@@ -24,7 +24,6 @@ pub type View = u8;
 
 /// Sequence numbers `from..to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "both ends of the range")]
 pub struct Window {
     pub from: u64,
     pub to: u64,

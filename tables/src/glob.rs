@@ -48,11 +48,6 @@ impl Pattern {
         path.first() == Some(&b'/') && matches(&self.parts, &mut levels(path))
     }
 
-    /// Whether the pattern has no wildcard.
-    pub fn is_literal(&self) -> bool {
-        self.parts.iter().all(|part| matches!(part, Part::Literal(_)))
-    }
-
     /// Whether the last part is free of wildcards.
     pub fn ends_literal(&self) -> bool {
         matches!(self.parts.last(), Some(Part::Literal(_)) | None)

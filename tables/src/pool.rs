@@ -3,9 +3,11 @@
 //! A pool belongs to one segment and goes when it goes, so what it holds is counted exactly and
 //! needs no reference counts.
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::OnceLock;
+
+use foldhash::fast::{FixedState, RandomState};
+use hashbrown::HashTable;
 
 #[cfg(test)]
 mod tests;
@@ -31,26 +33,40 @@ struct Span {
 }
 
 /// Interned byte strings. Total size is bounded by the segment, far below 4 GiB.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pool {
+    hasher: FixedState,
     bytes: Vec<u8>,
     spans: Vec<Span>,
     /// Positions in `spans`, to find a string again; empty once sealed.
     table: HashTable<u32>,
 }
 
-fn hash(seed: u64, bytes: &[u8]) -> u64 {
-    let mut hasher = FixedState::with_seed(seed).build_hasher();
+/// Chosen once per run, so that nobody outside can choose strings that collide.
+fn hasher() -> FixedState {
+    static HASHER: OnceLock<FixedState> = OnceLock::new();
+    HASHER.get_or_init(|| FixedState::with_seed(RandomState::default().hash_one(0))).clone()
+}
+
+fn hash(hasher: &FixedState, bytes: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
     hasher.write(bytes);
     hasher.finish()
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        let (bytes, spans, table) = (Vec::new(), Vec::new(), HashTable::new());
+        Self { hasher: hasher(), bytes, spans, table }
+    }
 }
 
 impl Pool {
     /// The string as a member of the pool. `None` and a pool that is full (4 GiB) give
     /// [`Text::NONE`].
-    pub fn intern(&mut self, seed: u64, bytes: Option<&[u8]>) -> Text {
+    pub fn intern(&mut self, bytes: Option<&[u8]>) -> Text {
         let Some(bytes) = bytes else { return Text::NONE };
-        let hash = hash(seed, bytes);
+        let hash = hash(&self.hasher, bytes);
         let found = self.table.find(hash, |&position| self.at(position) == Some(bytes));
         if let Some(&position) = found {
             return Text(position.saturating_add(1));
@@ -64,11 +80,11 @@ impl Pool {
         };
         self.bytes.extend_from_slice(bytes);
         self.spans.push(Span { start, end });
-        let Self { bytes: all, spans, table } = self;
+        let Self { hasher, bytes: all, spans, table } = self;
         table.insert_unique(hash, position, |&position| {
             let span = spans.get(position as usize);
             let text = span.and_then(|span| all.get(span.start as usize..span.end as usize));
-            self::hash(seed, text.unwrap_or_default())
+            self::hash(hasher, text.unwrap_or_default())
         });
         Text(position.saturating_add(1))
     }
@@ -91,7 +107,8 @@ impl Pool {
 
     /// A copy that can be read and no longer added to.
     pub fn read_only(&self) -> Self {
-        Self { bytes: self.bytes.clone(), spans: self.spans.clone(), table: HashTable::new() }
+        let (bytes, spans) = (self.bytes.clone(), self.spans.clone());
+        Self { hasher: self.hasher.clone(), bytes, spans, table: HashTable::new() }
     }
 
     /// Gives up what only adding needs.

@@ -65,7 +65,6 @@ impl Image {
 
 /// One process. What is not known is `None`.
 #[derive(Debug)]
-#[expect(missing_docs, reason = "see the event fields and columns of the same names")]
 pub struct Process {
     pub pid: u32,
     pub start_ns: Option<u64>,
@@ -357,9 +356,14 @@ impl ProcessCache {
 
     /// A process created another, which starts out as its creator is.
     pub fn fork(&mut self, creator: Slot, child: Child, time_ns: u64) -> Option<Slot> {
-        if let Some(known) =
-            child.start_ns.and_then(|start_ns| self.by_key(ProcessKey { pid: child.pid, start_ns }))
-        {
+        let key = child.start_ns.map(|start_ns| ProcessKey { pid: child.pid, start_ns });
+        if let Some(known) = key.and_then(|key| self.by_key(key)) {
+            // Its own first event, or /proc, came before.
+            if let Some(process) = self.slab.get_mut(known) {
+                process.creator = Some(creator);
+                process.partial = false;
+            }
+            self.touch_ancestor(creator);
             return Some(known);
         }
         let mut process = Process::new(child.pid, child.start_ns, &self.identity);
@@ -515,7 +519,6 @@ const PER_PROCESS: usize = size_of::<Process>() + 96;
 
 /// A process that was just created.
 #[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "as in the fork event")]
 pub struct Child {
     pub pid: u32,
     pub start_ns: Option<u64>,

@@ -45,7 +45,6 @@ pub trait Record: Copy + Send + Sync + 'static {
 }
 
 /// Flag bits of records.
-#[expect(missing_docs, reason = "each is the part or answer it names")]
 pub mod flag {
     pub const ARGS_CUT: u16 = 1;
     pub const ENV_CUT: u16 = 1 << 1;
@@ -69,7 +68,6 @@ pub mod flag {
 
 /// exec, fork, setid or namespace.
 #[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "see the columns of the same names")]
 pub struct ProcessRecord {
     pub time_ns: u64,
     pub parent_process_id: u64,
@@ -77,7 +75,6 @@ pub struct ProcessRecord {
     pub tid: u32,
     pub ns_pid: u32,
     pub auid: u32,
-    pub args_count: u32,
     pub args_size: u32,
     pub env_count: u32,
     pub env_size: u32,
@@ -94,8 +91,9 @@ pub struct ProcessRecord {
     pub container: Text,
     pub file: Text,
     pub syscall: Text,
-    pub parent_path: Text,
-    pub parent_args: Text,
+    /// Position of the parent among the segment's ancestors, plus one.
+    pub parent: u32,
+    /// Position of the creator, plus one: where the ancestry begins.
     pub ancestry: u32,
     pub flags: u16,
     pub kind: EventKind,
@@ -104,7 +102,6 @@ pub struct ProcessRecord {
 
 /// The end of a process.
 #[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "see the columns of the same names")]
 pub struct ExitRecord {
     pub time_ns: u64,
     pub start_ns: u64,
@@ -121,7 +118,6 @@ pub struct ExitRecord {
 
 /// A socket call.
 #[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "see the columns of the same names")]
 pub struct SocketRecord {
     pub time_ns: u64,
     pub cgroup_id: u64,
@@ -151,7 +147,6 @@ pub struct SocketRecord {
 
 /// One end of an internet socket: 4 or 16 bytes of address in the pool, and a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "plain parts")]
 pub struct Address {
     pub ip: Text,
     pub port: u32,
@@ -179,7 +174,6 @@ pub enum Outcome {
 
 /// A change to a file.
 #[derive(Debug, Clone, Copy)]
-#[expect(missing_docs, reason = "see the columns of the same names")]
 pub struct FileRecord {
     pub time_ns: u64,
     pub target: Text,

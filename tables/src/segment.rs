@@ -108,10 +108,15 @@ impl<R: Record> Segment<R> {
         u32::try_from(self.ancestors.len()).unwrap_or(0)
     }
 
+    /// The process at a position plus one.
+    pub fn ancestor(&self, position: u32) -> Option<&Ancestor> {
+        self.ancestors.get(position.checked_sub(1)? as usize)
+    }
+
     /// The lineage that starts at a position, nearest first.
     pub fn ancestry(&self, start: u32) -> impl Iterator<Item = &Ancestor> {
-        let at = |position: u32| self.ancestors.get(position.checked_sub(1)? as usize);
-        std::iter::successors(at(start), move |nearer| at(nearer.older)).take(MAX_ANCESTRY)
+        let older = |nearer: &&Ancestor| self.ancestor(nearer.older);
+        std::iter::successors(self.ancestor(start), older).take(MAX_ANCESTRY)
     }
 
     /// How many events there are.
@@ -169,11 +174,6 @@ impl<R: Record> Segment<R> {
     /// Process ids of all events.
     pub fn process_ids(&self) -> &[u64] {
         &self.process_ids
-    }
-
-    /// Unix seconds of all events.
-    pub fn times(&self) -> &[i64] {
-        &self.times
     }
 
     /// The earliest and the latest Unix second; the first is the greater when empty.

@@ -129,20 +129,16 @@ impl<R: Record> Store<R> {
         }
     }
 
-    /// The segment to put the next event's strings into, followed by [`push`](Self::push).
-    pub fn open(&mut self) -> &mut Segment<R> {
+    /// The segment to put the next event's strings into, followed by [`push`](Self::push), and a
+    /// number that changes with the segment.
+    pub fn open(&mut self) -> (&mut Segment<R>, u64) {
         let full = self.open.len() >= SEGMENT_EVENTS
             || self.open.bytes() > self.limits.bytes / SEGMENT_SHARE;
         if full && !self.open.is_empty() {
             self.seal();
         }
         self.copy = None;
-        &mut self.open
-    }
-
-    /// Changes whenever [`open`](Self::open) may give another segment than before.
-    pub const fn generation(&self) -> u64 {
-        self.generation
+        (&mut self.open, self.generation)
     }
 
     fn seal(&mut self) {
@@ -309,11 +305,6 @@ impl<R: Record> Store<R> {
     /// What happened to the events of one kind.
     pub fn counts(&self, kind: EventKind) -> Counts {
         self.counts.get(kind.index()).copied().unwrap_or_default()
-    }
-
-    /// Events held.
-    pub const fn held(&self) -> usize {
-        self.held
     }
 
     /// Bytes held for the table's own sake.

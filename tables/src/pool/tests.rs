@@ -3,9 +3,9 @@ use super::*;
 #[test]
 fn equal_strings_are_kept_once() {
     let mut pool = Pool::default();
-    let first = pool.intern(1, Some(b"/usr/bin/ls"));
-    let other = pool.intern(1, Some(b"/usr/bin/cat"));
-    assert_eq!(pool.intern(1, Some(b"/usr/bin/ls")), first);
+    let first = pool.intern(Some(b"/usr/bin/ls"));
+    let other = pool.intern(Some(b"/usr/bin/cat"));
+    assert_eq!(pool.intern(Some(b"/usr/bin/ls")), first);
     assert_ne!(first, other);
     assert_eq!(pool.get(first), Some(b"/usr/bin/ls".as_slice()));
     assert_eq!(pool.iter().count(), 2);
@@ -14,10 +14,10 @@ fn equal_strings_are_kept_once() {
 #[test]
 fn unknown_is_not_empty() {
     let mut pool = Pool::default();
-    let empty = pool.intern(1, Some(b""));
+    let empty = pool.intern(Some(b""));
     assert!(empty.is_known());
     assert_eq!(pool.get(empty), Some(b"".as_slice()));
-    assert_eq!(pool.intern(1, None), Text::NONE);
+    assert_eq!(pool.intern(None), Text::NONE);
     assert_eq!(pool.get(Text::NONE), None);
 }
 
@@ -25,7 +25,7 @@ fn unknown_is_not_empty() {
 fn sealing_and_copying_keep_every_string() {
     let mut pool = Pool::default();
     let texts: Vec<Text> =
-        (0..1000).map(|n| pool.intern(9, Some(format!("string {n}").as_bytes()))).collect();
+        (0..1000).map(|n| pool.intern(Some(format!("string {n}").as_bytes()))).collect();
     let copy = pool.read_only();
     let before = pool.heap_bytes();
     pool.seal();
