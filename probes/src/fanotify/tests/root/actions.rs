@@ -151,9 +151,12 @@ fn a_directory_is_made_and_removed(file_system: &str, source: Fanotify) {
     assert_eq!(case.done(), [did(FileAction::Rmdir, "d")]);
 }
 
+// By processes of their own: halves of renames are paired by process.
+
 fn a_rename_within_the_watch_has_both_names(file_system: &str, source: Fanotify) {
     let case = Case::new(file_system, source);
-    fs::rename(case.old_file("a"), case.path("b")).unwrap();
+    case.old_file("a");
+    run("exec mv a b", &case.scene.watched());
     assert_eq!(case.done(), [did_to(FileAction::Rename, "a", "b")]);
 }
 
@@ -161,14 +164,15 @@ fn a_rename_into_the_watch_has_both_names(file_system: &str, source: Fanotify) {
     let case = Case::new(file_system, source);
     let from = case.scene.other().join("a");
     fs::write(&from, "x").unwrap();
-    fs::rename(&from, case.path("b")).unwrap();
+    run("exec mv out/a in/b", case.scene.base.path());
     assert_eq!(case.done(), [did_to(FileAction::Rename, from.to_str().unwrap(), "b")]);
 }
 
 fn a_rename_out_of_the_watch_has_both_names(file_system: &str, source: Fanotify) {
     let case = Case::new(file_system, source);
+    case.old_file("a");
     let to = case.scene.other().join("b");
-    fs::rename(case.old_file("a"), &to).unwrap();
+    run("exec mv in/a out/b", case.scene.base.path());
     assert_eq!(case.done(), [did_to(FileAction::Rename, "a", to.to_str().unwrap())]);
 }
 
