@@ -192,6 +192,18 @@ impl Scene {
     }
 }
 
+/// Writes a file in a process of its own. What this process opens may be inherited by what other
+/// tests start at that moment, and then be closed late, and by them.
+fn write(path: &Path) -> u32 {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    run(&format!("printf content > {name}"), path.parent().unwrap())
+}
+
+fn python(script: &str, path: &Path) {
+    let python = Command::new("python3").args(["-c", script]).arg(path).status().unwrap();
+    assert!(python.success());
+}
+
 fn run(shell: &str, directory: &Path) -> u32 {
     let mut child =
         Command::new("/bin/sh").args(["-c", shell]).current_dir(directory).spawn().unwrap();

@@ -30,7 +30,7 @@ fn a_file_system_mounted_below_a_root_is_watched_until_it_is_unmounted() {
         wait_for("the mark", || marks(&watching) == 2);
         watching.take();
         fs::create_dir(point.join("d")).unwrap();
-        fs::write(point.join("d/file"), "x").unwrap();
+        write(&point.join("d/file"));
         let expected =
             [did(Mkdir, "point/d"), did(Create, "point/d/file"), did(CloseWrite, "point/d/file")];
         assert_eq!(watching.done(&watched), expected, "round {round}");
@@ -50,8 +50,9 @@ fn what_is_covered_by_a_mount_is_not_taken_for_what_is_mounted_there() {
     mount(&["-t", "tmpfs", "none", watched.join("point").to_str().unwrap()]);
     let watching = Watching::on(&watched);
     let below = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&covered));
-    fs::write(Path::new(&below).join("covered"), "x").unwrap();
-    fs::write(watched.join("point/mounted"), "x").unwrap();
+    write(&Path::new(&below).join("covered"));
+    assert!(Path::new(&below).join("covered").is_file());
+    write(&watched.join("point/mounted"));
     let expected = [did(Create, "point/mounted"), did(CloseWrite, "point/mounted")];
     assert_eq!(watching.done(&watched), expected);
     assert_eq!(watching.health().lost_missed, 0);
@@ -95,9 +96,9 @@ fn only_a_part_of_a_file_system_may_be_mounted() {
         Command::new("umount").args(["-l", image.to_str().unwrap()]).status().unwrap().success()
     );
     let watching = Watching::on(base);
-    fs::write(point.join("of/it/seen"), "x").unwrap();
+    write(&point.join("of/it/seen"));
     let hidden = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&rest));
-    fs::write(Path::new(&hidden).join("it/hidden"), "x").unwrap();
+    write(&Path::new(&hidden).join("it/hidden"));
     let expected = [did(Create, "in/of/it/seen"), did(CloseWrite, "in/of/it/seen")];
     assert_eq!(watching.done(base), expected);
 }
@@ -109,7 +110,7 @@ fn overlay(scene: &Scene) -> PathBuf {
     for layer in ["lower/old", "upper", "work"] {
         fs::create_dir_all(other.join(layer)).unwrap();
     }
-    fs::write(other.join("lower/old/file"), "x").unwrap();
+    write(&other.join("lower/old/file"));
     let layers =
         format!("lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work", other.to_str().unwrap());
     let watched = scene.watched();
@@ -127,7 +128,7 @@ fn an_overlay_is_watched_directory_by_directory_and_health_says_so() {
     assert!(health.reason.contains("(overlay): each directory is marked"), "{health:?}");
     assert_eq!(health.probes_attached, 2);
 
-    fs::write(watched.join("old/new"), "x").unwrap();
+    write(&watched.join("old/new"));
     let expected = [did(Create, "old/new"), did(CloseWrite, "old/new")];
     assert_eq!(watching.done(&watched), expected);
     run("chmod 600 old/new", &watched);
@@ -135,7 +136,7 @@ fn an_overlay_is_watched_directory_by_directory_and_health_says_so() {
     fs::create_dir(watched.join("made")).unwrap();
     assert_eq!(watching.done(&watched), [did(Mkdir, "made")]);
     assert_eq!(marks(&watching), 3);
-    fs::write(watched.join("made/file"), "x").unwrap();
+    write(&watched.join("made/file"));
     let expected = [did(Create, "made/file"), did(CloseWrite, "made/file")];
     assert_eq!(watching.done(&watched), expected);
     fs::rename(watched.join("made"), watched.join("moved")).unwrap();

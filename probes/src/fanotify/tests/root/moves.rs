@@ -1,12 +1,8 @@
 //! Directories that come, go and move, and what is done in them meanwhile.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
-
-use rustix::fs::{AtFlags, CWD, linkat};
+use std::fs;
+use std::os::unix::fs::symlink;
 
 use super::*;
 use FileAction::{CloseWrite, Create, Link, Mkdir, Rename, Rmdir, Unlink};
@@ -201,7 +197,7 @@ fn a_single_file_is_watched_and_its_neighbours_are_not() {
     let watching = Watching::start(Fanotify::new(), &config(vec![root]));
     make(watched.join("other"));
     // As passwd(1) and every editor do it.
-    fs::write(watched.join("passwd.new"), "x").unwrap();
+    write(&watched.join("passwd.new"));
     fs::rename(watched.join("passwd.new"), watched.join("passwd")).unwrap();
     assert_eq!(watching.done(&watched), [did_to(Rename, "passwd.new", "passwd")]);
 }
@@ -223,19 +219,18 @@ fn a_file_made_without_a_name_is_known_by_the_one_it_is_given() {
         let scene = Scene::new(file_system);
         let watched = scene.watched();
         let watching = Watching::on(&watched);
-        let nameless = || {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).custom_flags(libc::O_TMPFILE);
-            options.open(&watched).unwrap()
-        };
-        let mut file = nameless();
-        file.write_all(b"x").unwrap();
-        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let named = watched.join("named");
-        linkat(CWD, link, CWD, &named, AtFlags::SYMLINK_FOLLOW).unwrap();
-        file.write_all(b"y").unwrap();
-        drop(file);
-        nameless().write_all(b"never named").unwrap();
+        // Python's own link() does not follow the link of the descriptor.
+        let script = "import ctypes, os, sys\n\
+            make = lambda: os.open(sys.argv[1], os.O_TMPFILE | os.O_RDWR, 0o600)\n\
+            file = make()\n\
+            os.write(file, b'x')\n\
+            link = f'/proc/self/fd/{file}'.encode()\n\
+            name = (sys.argv[1] + '/named').encode()\n\
+            assert ctypes.CDLL(None).linkat(-100, link, -100, name, 0x400) == 0\n\
+            os.write(file, b'y')\n\
+            os.close(file)\n\
+            os.write(make(), b'never named')";
+        python(script, &watched);
         let done = watching.done(&watched);
         assert_eq!(done, [did(Create, "named"), did(CloseWrite, "named")]);
     }
@@ -246,7 +241,7 @@ fn a_file_replaced_by_way_of_a_link_is_a_link_and_an_unlink() {
     let scene = Scene::new("/tmp");
     let watched = scene.watched();
     let watching = Watching::on(&watched);
-    fs::write(watched.join("temporary"), "x").unwrap();
+    write(&watched.join("temporary"));
     fs::hard_link(watched.join("temporary"), watched.join("final")).unwrap();
     fs::remove_file(watched.join("temporary")).unwrap();
     assert_eq!(

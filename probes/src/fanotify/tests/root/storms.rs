@@ -78,11 +78,16 @@ fn every_file_of_a_storm_is_told() {
     let scene = alone();
     let watched = scene.watched();
     let watching = Watching::on(&watched);
-    for number in 0..COUNT {
-        let path = watched.join(number.to_string());
-        fs::write(&path, "x").unwrap();
-        fs::remove_file(path).unwrap();
-    }
+    let script = format!(
+        "import os, sys\n\
+         for name in range({COUNT}):\n \
+            path = f'{{sys.argv[1]}}/{{name}}'\n \
+            file = os.open(path, os.O_CREAT | os.O_WRONLY)\n \
+            os.write(file, b'x')\n \
+            os.close(file)\n \
+            os.unlink(path)"
+    );
+    python(&script, &watched);
     let events = watching.take();
     let count = |action| events.iter().filter(|event| file(event).action == action).count();
     assert_eq!(count(FileAction::Create), COUNT);
@@ -110,7 +115,7 @@ fn an_unwatched_file_written_all_the_time_is_silenced_until_it_comes_into_the_wa
         let watched = scene.watched();
         let watching = Watching::on(&watched);
         let path = scene.other().join("log");
-        fs::write(&path, "x").unwrap();
+        write(&path);
         let inode = fs::metadata(&path).unwrap().ino();
         let mut log = OpenOptions::new().append(true).open(&path).unwrap();
         wait_for("the ignore mark", || {
