@@ -41,6 +41,7 @@ use worker::{Control, Parts, Worker};
 mod counters;
 mod decode;
 mod filesystems;
+mod halves;
 mod held;
 mod hot;
 mod interpret;

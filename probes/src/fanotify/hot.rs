@@ -58,11 +58,6 @@ impl Hot {
         }
     }
 
-    /// Files ignored.
-    pub fn len(&self) -> usize {
-        self.ignored.len()
-    }
-
     /// Has the kernel ignore changes of a file. One with several names is left alone, as another of
     /// them may be watched.
     pub fn ignore(&mut self, group: &Group, filesystems: &mut Filesystems, file: Handle<'_>) {

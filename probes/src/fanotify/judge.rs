@@ -28,7 +28,7 @@ const STALE_TRIES: u32 = 3;
 const STALE_WAIT: Duration = Duration::from_millis(1);
 
 /// Where a record happened.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Spot {
     /// There, and wanted under this path.
     Wanted { real: Vec<u8>, shown: Vec<u8> },
@@ -64,12 +64,11 @@ struct Unresolved(&'static str, Option<Errno>);
 
 /// The first half of a rename, from kernels that report it in two.
 #[derive(Debug)]
-pub struct Half {
+pub struct FirstHalf {
     pid: u32,
     time_ns: u64,
-    from: Option<Spot>,
     is_dir: bool,
-    seen_idle: bool,
+    from: Spot,
 }
 
 impl Worker {
@@ -103,7 +102,7 @@ impl Worker {
             }
             return Err(Unresolved("an event on a file without a name", None));
         };
-        let spot = match self.nameless(event, entry) {
+        let spot = match self.nameless_spot(event, entry) {
             Some(named) => named,
             None => self.spot(entry, sequence)?,
         };
@@ -124,14 +123,15 @@ impl Worker {
         let both = libc::FAN_CREATE | libc::FAN_DELETE;
         let named = event.mask & both == both && is_there(&real, object.as_ref());
         let before = key.as_ref().and_then(|key| self.seen.get(key).cloned());
+        let mut mask = event.mask;
         if let Some(handle) = event.object
             && event.has(libc::FAN_CREATE)
-            && self.hot.len() > 0
         {
             self.hot.release(&self.group, &mut self.filesystems, handle);
+            mask |= self.nameless.remove(handle.bytes()).unwrap_or(0);
         }
         let actions = actions(&Sight {
-            mask: event.mask,
+            mask,
             now: now.as_ref(),
             before: before.as_ref(),
             settled_before: self.settled_before,
@@ -167,12 +167,12 @@ impl Worker {
             self.push(key.as_deref(), made(event.pid, time_ns, file));
         }
         if let Some(key) = key {
-            let written = event.has(libc::FAN_MODIFY) || before.is_some_and(|seen| seen.written);
+            let written = mask & libc::FAN_MODIFY != 0 || before.is_some_and(|seen| seen.written);
             let gone = now.is_none_or(|now| now.nlink == 0);
             let seen = Seen {
                 attrs: now,
                 path,
-                written: written && !event.has(libc::FAN_CLOSE_WRITE),
+                written: written && mask & libc::FAN_CLOSE_WRITE == 0,
                 unlinked: event.has(libc::FAN_DELETE) && gone,
             };
             self.seen.insert(key, seen);
@@ -216,43 +216,36 @@ impl Worker {
         Ok(())
     }
 
-    /// A rename in two records, the second right after the first by the same process. Bits that the
-    /// kernel merged into one record are taken in that order; what finds no partner is told with
-    /// the end it has.
+    /// A rename in two records. Bits that the kernel merged into one are taken in the order of a
+    /// rename that came here and went on.
     fn report_halves(&mut self, event: &Event<'_>, spot: &Spot, time_ns: u64) {
         let is_dir = event.has(libc::FAN_ONDIR);
-        let copy = || match spot {
-            Spot::Wanted { real, shown } => {
-                Spot::Wanted { real: real.clone(), shown: shown.clone() }
-            }
-            Spot::Unwanted { real } => Spot::Unwanted { real: real.clone() },
-            Spot::Hidden => Spot::Hidden,
-        };
+        let who = (event.pid, is_dir);
         if event.has(libc::FAN_MOVED_TO) {
-            let first = self.half.take_if(|half| half.pid == event.pid && half.is_dir == is_dir);
-            let from = first.and_then(|half| half.from);
+            let from = self.halves.second(who).map(|first| first.from);
             if spot.wanted() || from.as_ref().is_some_and(Spot::wanted) {
                 let object = locate::object(&mut self.filesystems, None, spot.real());
                 let file_object = self.file_object(None, object.as_ref());
-                let file = renamed(is_dir, from, Some(copy()), file_object);
+                let file = renamed(is_dir, from, Some(spot.clone()), file_object);
                 self.push(None, made(event.pid, time_ns, file));
-            } else {
-                Counters::add(&self.counters.left_out, 1);
             }
         }
         if event.has(libc::FAN_MOVED_FROM) {
-            self.unpair(true);
-            let from = Some(copy());
-            self.half = Some(Half { pid: event.pid, time_ns, from, is_dir, seen_idle: false });
+            let first = FirstHalf { pid: event.pid, time_ns, is_dir, from: spot.clone() };
+            let alone = self.halves.first(who, first);
+            self.tell_alone(alone);
         }
     }
 
-    /// Gives up on the second half of a rename: now, or when this is asked for the second time.
-    pub(super) fn unpair(&mut self, now: bool) {
-        let done = |half: &mut Half| now || std::mem::replace(&mut half.seen_idle, true);
-        let Some(half) = self.half.take_if(done) else { return };
-        if half.from.as_ref().is_some_and(Spot::wanted) {
-            let file = renamed(half.is_dir, half.from, None, None);
+    /// Gives up on second halves that do not come: of those that were waited for already, or of all.
+    pub(super) fn unpair(&mut self, all: bool) {
+        let alone = self.halves.give_up(all);
+        self.tell_alone(alone);
+    }
+
+    fn tell_alone(&mut self, halves: Vec<FirstHalf>) {
+        for half in halves.into_iter().filter(|half| half.from.wanted()) {
+            let file = renamed(half.is_dir, Some(half.from), None, None);
             self.push(None, made(half.pid, half.time_ns, file));
         }
     }
@@ -275,18 +268,24 @@ impl Worker {
     }
 
     /// A file made by `O_TMPFILE` has no name but is reported under `#` and its inode number, and
-    /// still so after it was given one. Then that one is meant.
-    fn nameless(&mut self, event: &Event<'_>, entry: Entry<'_>) -> Option<Spot> {
+    /// still so after it was given one. Then that one is meant; until then, what is done to it is
+    /// remembered for when it comes to be.
+    fn nameless_spot(&mut self, event: &Event<'_>, entry: Entry<'_>) -> Option<Spot> {
         let handle = event.object?;
         let number = entry.name.strip_prefix(b"#")?;
         if number != handle.inode()?.to_string().as_bytes() || event.has(libc::FAN_CREATE) {
             return None;
         }
-        let named = self.seen.get(handle.bytes()).map(|seen| seen.path.to_vec());
-        Some(match named {
-            Some(path) => Spot::Wanted { real: path.clone(), shown: path },
-            None => Spot::Hidden,
-        })
+        if let Some(seen) = self.seen.get(handle.bytes()) {
+            let path = seen.path.to_vec();
+            return Some(Spot::Wanted { real: path.clone(), shown: path });
+        }
+        let done = event.mask & (libc::FAN_MODIFY | libc::FAN_CLOSE_WRITE);
+        match self.nameless.get(handle.bytes()) {
+            Some(mask) => *mask |= done,
+            None => self.nameless.insert(handle.bytes().into(), done),
+        }
+        Some(Spot::Hidden)
     }
 
     fn spot(&mut self, entry: Entry<'_>, sequence: u64) -> Result<Spot, Unresolved> {

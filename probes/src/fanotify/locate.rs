@@ -7,7 +7,7 @@ use rustix::fs::{OFlags, Statx};
 use rustix::io::Errno;
 
 use super::decode::Handle;
-use super::filesystems::{Filesystem, Filesystems};
+use super::filesystems::{Filesystem, Filesystems, How};
 use super::path;
 use super::recent::Key;
 use super::sys;
@@ -136,12 +136,15 @@ pub fn object(
     handle: Option<Handle<'_>>,
     fallback: Option<&[u8]>,
 ) -> Option<Object> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW;
     if let Some(handle) = handle {
-        match filesystems.of(handle)?.open(handle, flags) {
-            Ok(fd) => return Some(Object { stat: sys::stat_fd(fd.as_fd()).ok()?, fd, fsid: None }),
-            Err(Errno::OPNOTSUPP | Errno::INVAL) => {}
-            Err(_) => return None,
+        let filesystem = filesystems.of(handle)?;
+        match filesystem.open(handle, OFlags::NOFOLLOW) {
+            Ok(fd) => {
+                return Some(Object { stat: sys::stat_fd(fd.as_fd()).ok()?, fd, fsid: None });
+            }
+            Err(_) if filesystem.how == How::Whole => return None,
+            // It may be one that opens nothing by its handle, and says that as if it were gone.
+            Err(_) => {}
         }
     }
     let fd = sys::open_path(fallback?).ok()?;

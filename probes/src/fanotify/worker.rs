@@ -16,9 +16,10 @@ use rustix::io::Errno;
 use super::counters::Counters;
 use super::decode::{Event, Events};
 use super::filesystems::Filesystems;
+use super::halves::Halves;
 use super::held::HeldBack;
 use super::hot::Hot;
-use super::judge::Half;
+use super::judge::FirstHalf;
 use super::marking::Marking;
 use super::queue::{Chunk, Queue};
 use super::recent::Recent;
@@ -47,6 +48,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// An inode may be this much older than the moment its creation is reported.
 const SETTLE_NS: Stamp = 100_000_000;
 
+/// Files without a name remembered at most; of more, only the content of the latest is told.
+const NAMELESS_KEPT: usize = 1024;
+
 /// What the thread is told.
 pub enum Control {
     /// A new configuration; the answer says what could not be applied.
@@ -65,9 +69,11 @@ pub struct Worker {
     pub(super) tree: Tree,
     pub(super) filesystems: Filesystems,
     pub(super) seen: Recent<Seen>,
+    /// What was done to files before they had a name.
+    pub(super) nameless: Recent<u64>,
     pub(super) held: HeldBack,
     pub(super) hot: Hot,
-    pub(super) half: Option<Half>,
+    pub(super) halves: Halves<FirstHalf>,
     pub(super) batch: Vec<RawEvent>,
     pub(super) counters: Arc<Counters>,
     pub(super) own_pid: u32,
@@ -109,9 +115,10 @@ impl Worker {
             tree: Tree::default(),
             filesystems: Filesystems::default(),
             seen: Recent::new(INODES_KEPT),
+            nameless: Recent::new(NAMELESS_KEPT),
             held: HeldBack::default(),
             hot: Hot::default(),
-            half: None,
+            halves: Halves::default(),
             batch: Vec::with_capacity(BATCH),
             counters,
             own_pid: config.own_pid,
@@ -154,10 +161,10 @@ impl Worker {
 
     /// Waits for something to do, and does what was asked meanwhile. False: stop.
     fn wait(&mut self, idle: bool) -> bool {
-        let until = match (idle, &self.half) {
+        let until = match (idle, self.halves.is_empty()) {
             (false, _) => Some(Duration::ZERO),
-            (true, Some(_)) => Some(PAUSE),
-            (true, None) => {
+            (true, false) => Some(PAUSE),
+            (true, true) => {
                 self.held.next().map(|next| next.saturating_duration_since(Instant::now()))
             }
         };
@@ -309,6 +316,10 @@ impl Worker {
     fn is_unwanted(&mut self, event: &Event<'_>) -> bool {
         if event.pid == self.own_pid {
             return true;
+        }
+        if event.has(libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO) {
+            // The other half may be wanted.
+            return false;
         }
         let entries = [event.entry, event.from, event.to];
         let mut named = false;

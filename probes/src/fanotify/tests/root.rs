@@ -5,16 +5,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::super::Fanotify;
 use crate::event::{Body, EventKind, File, FileAction, RawEvent};
-use crate::source::{KindHealth, PathFilter, RingBytes, Root, Running, Sink, Source, SourceConfig};
+use crate::source::{
+    KindHealth, PathFilter, RingBytes, Root, Running, Sink, Source, SourceConfig, StartError,
+};
 
 mod actions;
+mod mounts;
+mod moves;
+mod storms;
 
 /// Longest time any case waits for what must come.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -29,12 +34,17 @@ fn this_host_lets_us_mark_file_systems() {
     }
 }
 
+/// Keeps what it is given, and can be made to keep the giver waiting.
 #[derive(Default)]
-struct Collector(Mutex<Vec<RawEvent>>);
+struct Collector {
+    events: Mutex<Vec<RawEvent>>,
+    gate: Mutex<()>,
+}
 
 impl Sink for Collector {
     fn accept(&self, batch: &mut Vec<RawEvent>) {
-        self.0.lock().append(batch);
+        self.events.lock().append(batch);
+        drop(self.gate.lock());
     }
 }
 
@@ -80,16 +90,34 @@ struct Watching {
 
 impl Watching {
     fn start(source: Fanotify, config: &SourceConfig) -> Self {
+        Self::try_start(source, config).unwrap()
+    }
+
+    fn try_start(source: Fanotify, config: &SourceConfig) -> Result<Self, StartError> {
         let collector = Arc::new(Collector::default());
         let sink: Arc<dyn Sink> = Arc::clone(&collector) as Arc<dyn Sink>;
-        let running = Box::new(source).start(config, sink).unwrap();
-        Self { running, collector }
+        let running = Box::new(source).start(config, sink)?;
+        Ok(Self { running, collector })
+    }
+
+    fn on(path: &Path) -> Self {
+        Self::start(Fanotify::new(), &below(&[path]))
+    }
+
+    /// Does something while the reader hangs in its sink, having been given what `bait` causes.
+    fn while_it_hangs(&self, bait: impl FnOnce(), act: impl FnOnce()) {
+        let gate = self.collector.gate.lock();
+        bait();
+        wait_for("the bait to be delivered", || !self.collector.events.lock().is_empty());
+        self.collector.events.lock().clear();
+        act();
+        drop(gate);
     }
 
     /// All events so far that were not taken yet.
     fn take(&self) -> Vec<RawEvent> {
         assert!(self.running.flush(DEADLINE), "{:?}", self.running.failure());
-        std::mem::take(&mut self.collector.0.lock())
+        std::mem::take(&mut self.collector.events.lock())
     }
 
     /// The same, as what happened to which names below a directory.
@@ -99,6 +127,14 @@ impl Watching {
 
     fn health(&self) -> KindHealth {
         self.running.health().pop().unwrap()
+    }
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::yield_now();
     }
 }
 
@@ -156,10 +192,34 @@ impl Scene {
     }
 }
 
+/// Writes a file in a process of its own. What this process opens may be inherited by what other
+/// tests start at that moment, and then be closed late, and by them.
+fn write(path: &Path) -> u32 {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    run(&format!("printf content > {name}"), path.parent().unwrap())
+}
+
+fn python(script: &str, path: &Path) {
+    let python = Command::new("python3").args(["-c", script]).arg(path).status().unwrap();
+    assert!(python.success());
+}
+
 fn run(shell: &str, directory: &Path) -> u32 {
     let mut child =
         Command::new("/bin/sh").args(["-c", shell]).current_dir(directory).spawn().unwrap();
     let pid = child.id();
     assert!(child.wait().unwrap().success(), "{shell}");
     pid
+}
+
+/// Leaves the mount namespace of the other tests.
+fn unshare_mounts() {
+    // SAFETY: a mount namespace, and the working directory and root that go with it, become this
+    // thread's own; no memory is affected.
+    assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNS) }, 0);
+    mount(&["--make-rprivate", "/"]);
+}
+
+fn mount(arguments: &[&str]) {
+    assert!(Command::new("mount").args(arguments).status().unwrap().success(), "{arguments:?}");
 }
