@@ -23,6 +23,8 @@ static SPEC: ObjectSpec = ObjectSpec {
     concern: Concern::Process,
     bytes: &[],
     per_cpu_maps: &[],
+    map_entries: &[],
+    switches: |_| None,
     duties: &[
         Duty {
             name: "exit",
@@ -54,6 +56,7 @@ fn config(kinds: &[EventKind]) -> SourceConfig {
         paths: std::sync::Arc::new(crate::source::WatchNothing),
         file_access: false,
         unix_sockets: false,
+        datagram_peers: false,
         ring_bytes: crate::source::RingBytes::default(),
         own_pid: 1,
     }
