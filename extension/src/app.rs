@@ -141,6 +141,8 @@ impl Observer for Follow {
     fn lost(&self) {
         self.0.set_socket(None);
     }
+
+    fn refused(&self, _why: &str) {}
 }
 
 fn serve(arguments: &cli::Serve, mode: Mode, make: Make) -> Result<ExitCode> {

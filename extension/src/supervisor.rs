@@ -214,7 +214,7 @@ impl State {
             let taken: Vec<EventKind> =
                 offered.iter().copied().filter(|kind| source.gives(*kind)).collect();
             for kind in offered.iter().filter(|kind| !taken.contains(kind)) {
-                self.blame(*kind, format!("{name} cannot give {} events", kind.as_str()));
+                self.blame(*kind, format!("{name} cannot give them"));
             }
             if taken.is_empty() {
                 continue;
