@@ -219,13 +219,13 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
     if !schedule.is_empty() {
         shell.schedule(schedule, results(arguments.results.as_deref())?)?;
     }
-    let flush = || {
-        if !runtime.flush(FLUSH) {
-            log::warn!("not all events were in after {FLUSH:?}");
-        }
-    };
+    let late = || log::warn!("not all events were in after {FLUSH:?}");
     if interactive {
-        shell.interact(arguments.style(), &flush)?;
+        shell.interact(arguments.style(), &|| {
+            if !runtime.drain(FLUSH) {
+                late();
+            }
+        })?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(command) = &arguments.exec {
@@ -237,7 +237,9 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
     if let Some(time) = collect {
         stop.wait(time);
     }
-    flush();
+    if !runtime.flush(FLUSH) {
+        late();
+    }
     let style = arguments.style();
     let mut out = io::stdout().lock();
     if sql.trim().is_empty() {

@@ -99,7 +99,7 @@ fn ladder(world: &Arc<World>) -> Vec<Candidate> {
         Candidate {
             kind,
             serves,
-            make: Box::new(move || Ok(Box::new(Fake { kind, gives, world: Arc::clone(&world) }))),
+            make: Arc::new(move || Ok(Box::new(Fake { kind, gives, world: Arc::clone(&world) }))),
         }
     };
     vec![
