@@ -141,6 +141,8 @@ impl Observer for Follow {
     fn lost(&self) {
         self.0.set_socket(None);
     }
+
+    fn refused(&self, _why: &str) {}
 }
 
 fn serve(arguments: &cli::Serve, mode: Mode, make: Make) -> Result<ExitCode> {
@@ -217,13 +219,13 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
     if !schedule.is_empty() {
         shell.schedule(schedule, results(arguments.results.as_deref())?)?;
     }
-    let flush = || {
-        if !runtime.flush(FLUSH) {
-            log::warn!("not all events were in after {FLUSH:?}");
-        }
-    };
+    let late = || log::warn!("not all events were in after {FLUSH:?}");
     if interactive {
-        shell.interact(arguments.style(), &flush)?;
+        shell.interact(arguments.style(), &|| {
+            if !runtime.drain(FLUSH) {
+                late();
+            }
+        })?;
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(command) = &arguments.exec {
@@ -235,7 +237,9 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
     if let Some(time) = collect {
         stop.wait(time);
     }
-    flush();
+    if !runtime.flush(FLUSH) {
+        late();
+    }
     let style = arguments.style();
     let mut out = io::stdout().lock();
     if sql.trim().is_empty() {

@@ -162,13 +162,19 @@ pub fn parse(
             Ok(cli) => return Ok((cli, skipped)),
             Err(error) => error,
         };
-        let unknown = match error.get(ContextKind::InvalidArg) {
+        // A word without a flag is taken for a command that conflicts with the flags before it.
+        let context = match error.kind() {
+            ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+            ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict => {
+                ContextKind::InvalidSubcommand
+            }
+            _ => return Err(error),
+        };
+        let unknown = match error.get(context) {
             Some(ContextValue::String(unknown)) => unknown.clone(),
             _ => return Err(error),
         };
-        let skippable = mode == Mode::Autoload
-            && matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand)
-            && skipped.len() < SKIPPED;
+        let skippable = mode == Mode::Autoload && skipped.len() < SKIPPED;
         let before = arguments.len();
         if skippable {
             let is_it = |argument: &OsString| {

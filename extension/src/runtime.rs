@@ -4,10 +4,11 @@
 //! changes is handed to those it concerns, and sources are started over only if they must be.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use osquery_ebpf_probes::event::EventKind;
 use osquery_ebpf_probes::source::{PathFilter, RingBytes, Sink, SourceConfig};
+use osquery_ebpf_tables::engine::TICK;
 use osquery_ebpf_tables::scan::Tables;
 use osquery_ebpf_tables::status::StatusProvider;
 use parking_lot::Mutex;
@@ -26,9 +27,26 @@ pub trait Engine: Tables + Sink {
     /// Which files are watched, by the last configuration.
     fn paths(&self) -> Arc<dyn PathFilter>;
 
+    /// Whether the configuration asks for opens and reads of some files.
+    fn wants_file_access(&self) -> bool;
+
+    /// Learns the processes there are. Called when sources have started, so that none is missed.
+    fn seed(&self);
+
+    /// Lets time pass; called every [`TICK`].
+    fn tick(&self);
+
+    /// Makes what the sources have delivered visible, waiting for connects under way until
+    /// `deadline`.
+    fn flush(&self, deadline: Duration);
+
     /// Who knows about the sources, for `ebpf_events_health`.
     fn set_status(&self, status: Arc<dyn StatusProvider>);
 }
+
+/// How long a connect may wait to be answered when events are flushed. One that a firewall drops
+/// takes minutes, and nobody at a prompt does.
+const CONNECTS: Duration = Duration::from_secs(3);
 
 /// Makes the ladder for some settings.
 pub type Ladder = Box<dyn Fn(&Settings) -> Vec<Candidate> + Send + Sync>;
@@ -61,12 +79,19 @@ impl Runtime {
         let sink: Arc<dyn Sink> = Arc::new(Into(Arc::clone(&engine)));
         let sources = Arc::new(Sources::start(ladder(&settings), config, sink));
         engine.set_status(Arc::clone(&sources) as Arc<dyn StatusProvider>);
+        engine.seed();
         let stop = Arc::new(Stop::new()?);
         let keeper = std::thread::Builder::new().name("keeper".to_owned()).spawn({
             let (sources, stop) = (Arc::clone(&sources), Arc::clone(&stop));
+            let engine = Arc::clone(&engine);
             move || {
-                while !stop.wait(LOOK) {
-                    sources.look_after();
+                let mut looked = Instant::now();
+                while !stop.wait(TICK) {
+                    engine.tick();
+                    if looked.elapsed() >= LOOK {
+                        sources.look_after();
+                        looked = Instant::now();
+                    }
                 }
             }
         })?;
@@ -103,6 +128,7 @@ impl Runtime {
         } else {
             log::info!("starting the sources over, as the configuration demands");
             self.sources.restart((self.ladder)(&settings), config);
+            self.engine.seed();
             for shortcoming in self.sources.shortcomings() {
                 log::warn!("{shortcoming}");
             }
@@ -113,6 +139,13 @@ impl Runtime {
     /// Returns when every event that happened before the call can be queried, or after `deadline`.
     /// True: all can.
     pub fn flush(&self, deadline: Duration) -> bool {
+        let all = self.sources.flush(deadline);
+        self.engine.flush(CONNECTS);
+        all
+    }
+
+    /// As [`Runtime::flush`], but without waiting for connects under way.
+    pub fn drain(&self, deadline: Duration) -> bool {
         self.sources.flush(deadline)
     }
 }
@@ -169,7 +202,7 @@ fn source_config(settings: &Settings, engine: &dyn Engine) -> SourceConfig {
     SourceConfig {
         kinds,
         paths: engine.paths(),
-        file_access: settings.file_access.unwrap_or(false),
+        file_access: settings.file_access.unwrap_or_else(|| engine.wants_file_access()),
         unix_sockets: settings.unix_sockets.unwrap_or(false),
         datagram_peers: settings.datagram_peers.unwrap_or(false),
         ring_bytes: RingBytes {

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use crate::once::Once;
@@ -26,6 +26,9 @@ use crate::wire::{Deadline, Input, Output, Stream, check_peer, output};
 const STACK: usize = 1 << 20;
 /// How long [`Server::stop`] waits for the answers under way.
 const STOP_WAIT: Duration = Duration::from_secs(2);
+/// How long a connection waits for another to become idle, when all are busy. A connection is busy
+/// for a moment after its answer has been read, too.
+const ROOM_WAIT: Duration = Duration::from_millis(500);
 /// Between two attempts to accept when the kernel has no descriptor left.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -96,6 +99,8 @@ struct Shared {
     limits: Limits,
     counts: Counts,
     connections: Mutex<BTreeMap<u64, Entry>>,
+    /// A connection became idle or ended.
+    room: Condvar,
     said: Once,
 }
 
@@ -157,6 +162,7 @@ impl Server {
             limits,
             counts: Counts::default(),
             connections: Mutex::default(),
+            room: Condvar::new(),
             said: Once::default(),
         });
         let acceptor = std::thread::Builder::new()
@@ -301,12 +307,12 @@ fn admit(number: u64, stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()
     stream.set_nonblocking(false)?;
     {
         let mut connections = shared.connections.lock();
+        let full = |connections: &mut BTreeMap<u64, Entry>| {
+            connections.len() >= shared.limits.connections && idlest(connections).is_none()
+        };
+        shared.room.wait_while_for(&mut connections, full, ROOM_WAIT);
         if connections.len() >= shared.limits.connections {
-            let idlest = connections
-                .iter()
-                .filter_map(|(number, entry)| entry.idle_since.map(|since| (since, *number)))
-                .min();
-            let Some((_, idlest)) = idlest else {
+            let Some(idlest) = idlest(&connections) else {
                 return Err(io::Error::other("every connection is busy"));
             };
             if let Some(entry) = connections.remove(&idlest) {
@@ -326,6 +332,15 @@ fn admit(number: u64, stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()
     Ok(())
 }
 
+/// The connection that has been waiting for a message longest.
+fn idlest(connections: &BTreeMap<u64, Entry>) -> Option<u64> {
+    connections
+        .iter()
+        .filter_map(|(number, entry)| Some((entry.idle_since?, *number)))
+        .min()
+        .map(|(_, number)| number)
+}
+
 /// Takes the connection off the list whichever way its thread ends.
 struct Listed {
     number: u64,
@@ -337,12 +352,16 @@ impl Listed {
         if let Some(entry) = self.shared.connections.lock().get_mut(&self.number) {
             entry.idle_since = idle.then(Instant::now);
         }
+        if idle {
+            self.shared.room.notify_one();
+        }
     }
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
         self.shared.connections.lock().remove(&self.number);
+        self.shared.room.notify_one();
     }
 }
 

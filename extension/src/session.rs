@@ -103,6 +103,8 @@ pub trait Observer: Send + Sync {
     fn registered(&self, socket: &Path);
     /// We no longer are.
     fn lost(&self);
+    /// osqueryd would not have us, for this reason.
+    fn refused(&self, why: &str);
 }
 
 /// The extension's session with osqueryd.
@@ -195,6 +197,7 @@ impl Session {
                     if refused.as_ref().is_none_or(|(_, said)| *said != why) {
                         log::error!("{why}");
                     }
+                    self.observer.refused(&why);
                     refused = Some((since, why.clone()));
                     if self.leaves(since) {
                         return Ended::Refused(why);

@@ -73,6 +73,7 @@ struct Ignore;
 impl Observer for Ignore {
     fn registered(&self, _socket: &Path) {}
     fn lost(&self) {}
+    fn refused(&self, _why: &str) {}
 }
 
 impl Shell {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use osquery_ebpf_probes::event::{EventKind, SourceKind};
+use osquery_ebpf_probes::event::{Concern, EventKind, SourceKind};
 use osquery_ebpf_probes::source::{KindHealth, Running, Sink, Source, SourceConfig, StartError};
 use osquery_ebpf_tables::status::{KindStatus, StatusProvider};
 use parking_lot::Mutex;
@@ -16,14 +16,17 @@ use parking_lot::Mutex;
 /// Between two looks whether a source has stopped by itself.
 pub const LOOK: Duration = Duration::from_secs(2);
 
+/// Makes a source, or says why it is not to be tried on this host.
+pub type Make = Arc<dyn Fn() -> Result<Box<dyn Source>, StartError> + Send + Sync>;
+
 /// A source that may be started: made anew for each attempt, since starting one uses it up.
 pub struct Candidate {
     /// Which facility it is.
     pub kind: SourceKind,
     /// The kinds it is wanted for at this place in the ladder.
     pub serves: &'static [EventKind],
-    /// Makes it, or says why it is not to be tried on this host.
-    pub make: Box<dyn Fn() -> Result<Box<dyn Source>, StartError> + Send + Sync>,
+    /// Makes it.
+    pub make: Make,
 }
 
 /// Kinds of events that are not served by the best there is.
@@ -204,7 +207,8 @@ impl State {
                 continue;
             }
             let name = candidate.kind.as_str();
-            let source = match (candidate.make)() {
+            let make = Arc::clone(&candidate.make);
+            let source = match make() {
                 Ok(source) => source,
                 Err(error) => {
                     self.refused(&offered, &error);
@@ -214,22 +218,56 @@ impl State {
             let taken: Vec<EventKind> =
                 offered.iter().copied().filter(|kind| source.gives(*kind)).collect();
             for kind in offered.iter().filter(|kind| !taken.contains(kind)) {
-                self.blame(*kind, format!("{name} cannot give {} events", kind.as_str()));
+                self.blame(*kind, format!("{name} cannot give them"));
             }
             if taken.is_empty() {
                 continue;
             }
-            let config = SourceConfig { kinds: taken.clone(), ..self.config.clone() };
-            match source.start(&config, Arc::clone(sink)) {
-                Ok(running) => {
-                    log::info!("{name} serves {}", words(&taken));
-                    left.retain(|kind| !taken.contains(kind));
-                    let since = Instant::now();
-                    self.started.push(Started { running, rung, kinds: taken, since });
+            match self.start(source, &taken, sink) {
+                Ok(running) => self.started(running, rung, taken, &mut left),
+                Err(error) => {
+                    // One concern may work where two together do not.
+                    for concern in concerns(&taken) {
+                        let kinds: Vec<EventKind> = taken
+                            .iter()
+                            .copied()
+                            .filter(|kind| kind.concern() == concern)
+                            .collect();
+                        if kinds.len() == taken.len() {
+                            self.refused(&kinds, &error);
+                            continue;
+                        }
+                        let alone = make().and_then(|source| self.start(source, &kinds, sink));
+                        match alone {
+                            Ok(running) => self.started(running, rung, kinds, &mut left),
+                            Err(error) => self.refused(&kinds, &error),
+                        }
+                    }
                 }
-                Err(error) => self.refused(&taken, &error),
             }
         }
+    }
+
+    fn start(
+        &self,
+        source: Box<dyn Source>,
+        kinds: &[EventKind],
+        sink: &Arc<dyn Sink>,
+    ) -> Result<Box<dyn Running>, StartError> {
+        let config = SourceConfig { kinds: kinds.to_vec(), ..self.config.clone() };
+        source.start(&config, Arc::clone(sink))
+    }
+
+    fn started(
+        &mut self,
+        running: Box<dyn Running>,
+        rung: usize,
+        kinds: Vec<EventKind>,
+        left: &mut Vec<EventKind>,
+    ) {
+        log::info!("{} serves {}", running.kind().as_str(), words(&kinds));
+        left.retain(|kind| !kinds.contains(kind));
+        self.started.push(Started { running, rung, kinds, since: Instant::now() });
     }
 
     fn refused(&mut self, kinds: &[EventKind], error: &StartError) {
@@ -250,6 +288,11 @@ impl State {
     fn reason(&self, kind: EventKind) -> String {
         self.reasons.get(kind.index()).map(|reasons| reasons.join("; ")).unwrap_or_default()
     }
+}
+
+fn concerns(kinds: &[EventKind]) -> Vec<Concern> {
+    let has = |concern: &Concern| kinds.iter().any(|kind| kind.concern() == *concern);
+    Concern::ALL.into_iter().filter(has).collect()
 }
 
 fn words(kinds: &[EventKind]) -> String {

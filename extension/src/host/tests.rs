@@ -11,6 +11,7 @@ struct Ignore;
 impl Observer for Ignore {
     fn registered(&self, _socket: &Path) {}
     fn lost(&self) {}
+    fn refused(&self, _why: &str) {}
 }
 
 /// A host, and an extension that is registered with it.

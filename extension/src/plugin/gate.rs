@@ -60,6 +60,14 @@ impl Gate {
     }
 }
 
+#[cfg(test)]
+impl Gate {
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.0.state.lock().waiting
+    }
+}
+
 impl Drop for Pass {
     fn drop(&mut self) {
         self.0.state.lock().inside -= 1;

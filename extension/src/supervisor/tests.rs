@@ -99,7 +99,7 @@ fn ladder(world: &Arc<World>) -> Vec<Candidate> {
         Candidate {
             kind,
             serves,
-            make: Box::new(move || Ok(Box::new(Fake { kind, gives, world: Arc::clone(&world) }))),
+            make: Arc::new(move || Ok(Box::new(Fake { kind, gives, world: Arc::clone(&world) }))),
         }
     };
     vec![
@@ -178,7 +178,7 @@ fn a_source_that_does_not_start_is_replaced_kind_by_kind_with_its_reason() {
     let status = sources.status();
     assert_eq!(
         status[EventKind::Fork.index()].reason,
-        "bpf: start: the kernel said EPERM; repair it; audit cannot give fork events"
+        "bpf: start: the kernel said EPERM; repair it; audit cannot give them"
     );
 }
 
@@ -196,7 +196,7 @@ fn what_nothing_serves_is_told() {
              audit: start: the kernel said EPERM; repair it; \
              connector: start: the kernel said EPERM; repair it",
             "there are no fork, exit events: bpf: start: the kernel said EPERM; repair it; \
-             audit cannot give fork events; connector: start: the kernel said EPERM; repair it",
+             audit cannot give them; connector: start: the kernel said EPERM; repair it",
             "there are no socket events: bpf: start: the kernel said EPERM; repair it; \
              audit: start: the kernel said EPERM; repair it",
         ]
