@@ -17,7 +17,7 @@ pub const MAX_CURSORS: usize = 128;
 const FIRST_PATIENCE: Duration = Duration::from_secs(86_400);
 
 /// What is added to twice a query's own interval before it is taken to have left the schedule.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Which of the tables on top of one store a cursor belongs to.
 pub type View = u8;

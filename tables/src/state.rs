@@ -28,6 +28,8 @@ mod socket;
 mod unknown;
 
 use process::Lineage;
+#[cfg(test)]
+pub use unknown::MAX_READS;
 pub use unknown::{Reads, Wanted};
 
 /// What became of the events of one kind before any store. With the store's counts:

@@ -19,15 +19,29 @@ use crate::text;
 type Row<'a> = View<'a, FileRecord>;
 
 const SPECS: &[Spec<FileRecord>] = &[
-    Spec::new("target_path", Text, "The file; of a rename, the name that went or came.", |row, out| row.text(target(row), out)),
+    Spec::new(
+        "target_path",
+        Text,
+        "The file; of a rename, the name that went or came.",
+        |row, out| row.text(target(row), out),
+    ),
     Spec::new("category", Text, "Category of file_paths; of several the first.", |row, out| {
         let moved = row.part == Part::To;
         row.text(if moved { row.record.dest_category } else { row.record.category }, out)
     }),
-    Spec::new("action", Text, "CREATED, UPDATED, DELETED, MOVED_FROM, MOVED_TO, ATTRIBUTES_MODIFIED, LINKED, OPENED or ACCESSED.", |row, out| word(action(row), out)),
-    Spec::new("transaction_id", BigInt, "The same for both rows of a rename; 0 for all else.", |row, _| {
-        wide(Some(if row.record.action == FileAction::Rename { row.seq() } else { 0 }))
-    }),
+    Spec::new(
+        "action",
+        Text,
+        "CREATED, UPDATED, DELETED, MOVED_FROM, MOVED_TO, ATTRIBUTES_MODIFIED, LINKED, OPENED \
+         or ACCESSED.",
+        |row, out| word(action(row), out),
+    ),
+    Spec::new(
+        "transaction_id",
+        BigInt,
+        "The same for both rows of a rename; 0 for all else.",
+        |row, _| wide(Some(if row.record.action == FileAction::Rename { row.seq() } else { 0 })),
+    ),
     Spec::new("inode", BigInt, "Inode, read at the event.", |row, _| wide(object(row).inode)),
     Spec::new("uid", BigInt, "Owner of the file.", |row, _| signed(object(row).uid.map(i64::from))),
     Spec::new("gid", BigInt, "Group of the file.", |row, _| signed(object(row).gid.map(i64::from))),
@@ -38,42 +52,111 @@ const SPECS: &[Spec<FileRecord>] = &[
     }),
     Spec::new("size", BigInt, "Size in bytes.", |row, _| wide(object(row).size)),
     Spec::new("atime", BigInt, "Last access, Unix seconds.", |row, _| signed(object(row).atime)),
-    Spec::new("mtime", BigInt, "Last modification, Unix seconds.", |row, _| signed(object(row).mtime)),
-    Spec::new("ctime", BigInt, "Last status change, Unix seconds.", |row, _| signed(object(row).ctime)),
-    Spec::new("md5", Text, "MD5 of the content after the event, computed when a query names it.", |row, out| digest(row, out, |digests| digests.md5)).costly(),
-    Spec::new("sha1", Text, "SHA-1 of the content after the event, computed when a query names it.", |row, out| digest(row, out, |digests| digests.sha1)).costly(),
-    Spec::new("sha256", Text, "SHA-256 of the content after the event, computed when a query names it.", |row, out| digest(row, out, |digests| digests.sha256)).costly(),
-    Spec::new("hashed", Integer, "1 if it was hashed, 0 if not (no content to hash, too large, turned off), -1 if that failed: the file is gone or has changed since.", |row, _| {
-        Cell::Int(match hash(row) {
-            Hashed::Yes(_) => 1,
-            Hashed::Not => 0,
-            Hashed::Failed => -1,
-        })
-    }).costly(),
-    Spec::new("time", BigInt, "When it happened, Unix seconds.", |row, _| row.time()).key(Key::Time),
-    Spec::new("eid", Text, "Event id, ascending.", |row, out| row.eid(out)).key(Key::Eid),
-    Spec::new("dest_path", Text, "The other name: where a MOVED_FROM went and a MOVED_TO came from, the older name of a LINKED, the target of a symbolic link.", |row, out| {
-        let other = if row.part == Part::To { row.record.target } else { row.record.dest };
-        row.text(other, out)
+    Spec::new("mtime", BigInt, "Last modification, Unix seconds.", |row, _| {
+        signed(object(row).mtime)
     }),
-    Spec::new("pid", BigInt, "Process that did it, in the initial pid namespace.", |row, _| row.pid()).key(Key::Pid),
+    Spec::new("ctime", BigInt, "Last status change, Unix seconds.", |row, _| {
+        signed(object(row).ctime)
+    }),
+    Spec::new(
+        "md5",
+        Text,
+        "MD5 of the content after the event, computed when a query names it.",
+        |row, out| digest(row, out, |digests| digests.md5),
+    )
+    .costly(),
+    Spec::new(
+        "sha1",
+        Text,
+        "SHA-1 of the content after the event, computed when a query names it.",
+        |row, out| digest(row, out, |digests| digests.sha1),
+    )
+    .costly(),
+    Spec::new(
+        "sha256",
+        Text,
+        "SHA-256 of the content after the event, computed when a query names it.",
+        |row, out| digest(row, out, |digests| digests.sha256),
+    )
+    .costly(),
+    Spec::new(
+        "hashed",
+        Integer,
+        "1 if it was hashed, 0 if not (no content to hash, too large, turned off), -1 if that \
+         failed: the file is gone or has changed since.",
+        |row, _| {
+            Cell::Int(match hash(row) {
+                Hashed::Yes(_) => 1,
+                Hashed::Not => 0,
+                Hashed::Failed => -1,
+            })
+        },
+    )
+    .costly(),
+    Spec::new("time", BigInt, "When it happened, Unix seconds.", |row, _| row.time())
+        .key(Key::Time),
+    Spec::new("eid", Text, "Event id, ascending.", |row, out| row.eid(out)).key(Key::Eid),
+    Spec::new(
+        "dest_path",
+        Text,
+        "The other name: where a MOVED_FROM went and a MOVED_TO came from, the older name of \
+         a LINKED, the target of a symbolic link.",
+        |row, out| {
+            let other = if row.part == Part::To { row.record.target } else { row.record.dest };
+            row.text(other, out)
+        },
+    ),
+    Spec::new("pid", BigInt, "Process that did it, in the initial pid namespace.", |row, _| {
+        row.pid()
+    })
+    .key(Key::Pid),
     Spec::new("path", Text, "Executable of that process.", |row, out| row.path(out)).key(Key::Path),
-    Spec::new("cmdline", Text, "Arguments of that process joined by one space, at most 4096 bytes.", |row, out| row.joined(row.record.args, out)),
-    Spec::new("process_id", Text, "Id no other process has, see ebpf_process_events.", |row, out| row.process_id(out)).key(Key::ProcessId),
+    Spec::new(
+        "cmdline",
+        Text,
+        "Arguments of that process joined by one space, at most 4096 bytes.",
+        |row, out| row.joined(row.record.args, out),
+    ),
+    Spec::new(
+        "process_id",
+        Text,
+        "Id no other process has, see ebpf_process_events.",
+        |row, out| row.process_id(out),
+    )
+    .key(Key::ProcessId),
     Spec::new("parent", BigInt, "Parent of that process.", |row, _| row.parent()).key(Key::Parent),
-    Spec::new("auid", BigInt, "Audit login uid of that process; empty where none was set.", |row, _| number(row.record.auid)),
+    Spec::new(
+        "auid",
+        BigInt,
+        "Audit login uid of that process; empty where none was set.",
+        |row, _| number(row.record.auid),
+    ),
     Spec::new("euid", BigInt, "Effective user id of that process.", |row, _| {
         let creds = row.bytes(row.record.creds).and_then(record::creds);
         creds.map_or(Cell::Unknown, |creds| Cell::Int(i64::from(creds.euid)))
     }),
-    Spec::new("container_id", Text, "Container of that process, from its cgroup's path.", |row, out| row.text(row.record.container, out)),
+    Spec::new(
+        "container_id",
+        Text,
+        "Container of that process, from its cgroup's path.",
+        |row, out| row.text(row.record.container, out),
+    ),
     Spec::new("device", BigInt, "Device as in stat's st_dev.", |row, _| wide(object(row).device)),
-    Spec::new("syscall", Text, "The call, where the source saw it.", |row, out| row.text(row.record.syscall, out)),
-    Spec::new("host_path", Text, "The same file as the host sees it; empty where only the process's own view is known.", |row, out| {
-        let known = row.record.flags & flag::HOST_PATH != 0;
-        if known { row.text(target(row), out) } else { Cell::Unknown }
+    Spec::new("syscall", Text, "The call, where the source saw it.", |row, out| {
+        row.text(row.record.syscall, out)
     }),
-    Spec::new("source", Text, "Who reported it: bpf, audit or fanotify.", |row, out| row.source(out)),
+    Spec::new(
+        "host_path",
+        Text,
+        "The same file as the host sees it; empty where only the process's own view is known.",
+        |row, out| {
+            let known = row.record.flags & flag::HOST_PATH != 0;
+            if known { row.text(target(row), out) } else { Cell::Unknown }
+        },
+    ),
+    Spec::new("source", Text, "Who reported it: bpf, audit or fanotify.", |row, out| {
+        row.source(out)
+    }),
 ];
 
 static COLUMNS: [Column; SPECS.len()] = columns(SPECS);

@@ -36,7 +36,8 @@ static HEALTH_COLUMNS: [Column; 43] = [
     column(
         "produced",
         BigInt,
-        "Records the kernel side tried to hand over: received + lost_ring once the ring is empty.",
+        "Records the kernel side tried to hand over: received + lost_ring once the ring is \
+         empty.",
     ),
     column("received", BigInt, "Records read: malformed + delivered, of the source in use."),
     column("lost_ring", BigInt, "Records there was no room for."),
@@ -66,7 +67,8 @@ static HEALTH_COLUMNS: [Column; 43] = [
     column(
         "delivered",
         BigInt,
-        "Events that came from any source since the start: excluded + unselected + unwatched + folded + pending + stored.",
+        "Events that came from any source since the start: excluded + unselected + unwatched \
+         + folded + pending + stored.",
     ),
     column(
         "unselected",
@@ -78,7 +80,8 @@ static HEALTH_COLUMNS: [Column; 43] = [
     column(
         "pending",
         BigInt,
-        "Events that wait for something: connects for their answer, file events for their process.",
+        "Events that wait for something: connects for their answer, file events for their \
+         process.",
     ),
     column(
         "evicted_unread",
@@ -96,7 +99,8 @@ static HEALTH_COLUMNS: [Column; 43] = [
     column(
         "pending_given_up",
         BigInt,
-        "Events that stopped waiting: for socket without an answer, for file for want of room.",
+        "Events that stopped waiting: for socket without an answer, for file for want of \
+         room.",
     ),
     column("processes", BigInt, "Living processes in the cache."),
     column("processes_exited", BigInt, "Ended processes in the cache."),

@@ -17,7 +17,8 @@ const SPECS: &[Spec<FileRecord>] = &[
     Spec::new(
         "operation",
         Text,
-        "write, unlink, rename, link, symlink, open and read as in the core; create, mkdir, rmdir, chmod, chown and attributes beside.",
+        "write, unlink, rename, link, symlink, open and read as in the core; create, mkdir, \
+         rmdir, chmod, chown and attributes beside.",
         |row, out| word(operation(row.record.action), out),
     ),
     Spec::new("pid", BigInt, "Process id, in the initial pid namespace.", |row, _| row.pid())
@@ -39,7 +40,8 @@ const SPECS: &[Spec<FileRecord>] = &[
     Spec::new(
         "path",
         Text,
-        "The file; of a rename or link, what it was before; of a symbolic link, what it points to.",
+        "The file; of a rename or link, what it was before; of a symbolic link, what it \
+         points to.",
         |row, out| {
             let swapped = matches!(row.record.action, FileAction::Link | FileAction::Symlink);
             row.text(if swapped { row.record.dest } else { row.record.target }, out)

@@ -76,7 +76,8 @@ const SPECS: &[Spec<SocketRecord>] = &[
     Spec::new(
         "status",
         Text,
-        "succeeded, failed, in_progress (connect on a non-blocking socket) or no_client (accept on a non-blocking socket): what the call returned. See outcome.",
+        "succeeded, failed, in_progress (connect on a non-blocking socket) or no_client \
+         (accept on a non-blocking socket): what the call returned. See outcome.",
         |row, out| status(row.record).map_or(Cell::Unknown, |status| word(status, out)),
     ),
     Spec::new("tid", BigInt, "Thread id, in the initial pid namespace.", |row, _| {
@@ -143,7 +144,9 @@ const SPECS: &[Spec<SocketRecord>] = &[
     Spec::new(
         "outcome",
         Text,
-        "What became of the connection: established, refused, timed_out, reset, unreachable, failed, in_progress (no answer yet), aborted (closed before an answer); for close: closed, reset, timed_out, failed.",
+        "What became of the connection: established, refused, timed_out, reset, unreachable, \
+         failed, in_progress (no answer yet), aborted (closed before an answer); for close: \
+         closed, reset, timed_out, failed.",
         |row, out| outcome(row).map_or(Cell::Unknown, |outcome| word(outcome, out)),
     ),
     Spec::new(

@@ -40,9 +40,9 @@ fn a_query_that_left_the_schedule_is_no_longer_waited_for() {
     cursors.window((0, "often", "1"), (0, 10), 0);
     cursors.window((0, "often", "2"), (0, 20), 10 * SECOND);
     assert_eq!(cursors.unread_from(10 * SECOND), Some(20));
-    assert_eq!(cursors.unread_from(90 * SECOND), Some(20));
-    assert_eq!(cursors.unread_from(91 * SECOND), None);
-    cursors.window((0, "once", "1"), (0, 15), 91 * SECOND);
+    assert_eq!(cursors.unread_from(630 * SECOND), Some(20));
+    assert_eq!(cursors.unread_from(631 * SECOND), None);
+    cursors.window((0, "once", "1"), (0, 15), 631 * SECOND);
     assert_eq!(cursors.unread_from(86_400 * SECOND), Some(15));
-    assert_eq!(cursors.unread_from(86_500 * SECOND), None);
+    assert_eq!(cursors.unread_from(87_100 * SECOND), None);
 }

@@ -73,6 +73,7 @@ impl State {
                 Body::Exec(exec) if exec.path.is_none() => {
                     self.reads.is_alive(task.pid);
                     self.reads.want(task.pid, now_ns, &mut wanted);
+                    continue;
                 }
                 Body::Exec(_) | Body::Fork(_) => {
                     let parent = task.parent_pid.filter(|&pid| {
@@ -94,8 +95,7 @@ impl State {
                 }
                 told.push(fork.child_pid);
             }
-            let is_told = matches!(body, Body::Exec(exec) if exec.path.is_some());
-            if is_told {
+            if matches!(body, Body::Exec(_)) {
                 told.push(task.pid);
             } else if self.cache.find(task, *time_ns).is_none() && !told.contains(&task.pid) {
                 self.reads.want(task.pid, now_ns, &mut wanted);
