@@ -64,6 +64,9 @@ pub struct SourceConfig {
     pub file_access: bool,
     /// Also report unix sockets.
     pub unix_sockets: bool,
+    /// Also report the first datagram of each unconnected socket to each peer. Off by default: the
+    /// calls that send are hot.
+    pub datagram_peers: bool,
     /// Bytes of each concern's ring or queue, rounded up to what the kernel takes.
     pub ring_bytes: RingBytes,
     /// Our own process, whose doings are never reported.

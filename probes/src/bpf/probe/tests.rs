@@ -54,6 +54,7 @@ fn config(kinds: &[EventKind]) -> SourceConfig {
         paths: std::sync::Arc::new(crate::source::WatchNothing),
         file_access: false,
         unix_sockets: false,
+        datagram_peers: false,
         ring_bytes: crate::source::RingBytes::default(),
         own_pid: 1,
     }

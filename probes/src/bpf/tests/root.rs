@@ -96,6 +96,7 @@ fn config() -> SourceConfig {
         paths: Arc::new(WatchNothing),
         file_access: false,
         unix_sockets: false,
+        datagram_peers: false,
         ring_bytes: RingBytes::default(),
         // The tests themselves fork, and want to see it.
         own_pid: 0,
