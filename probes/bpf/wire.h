@@ -50,6 +50,14 @@ struct wire_config {
 	/* Our own process, whose doings are not reported. */
 	__u32 own_tgid;
 	__u32 reserved;
+	/* Random, so that ids made of the kernel's addresses do not tell them. */
+	__u64 secret;
+};
+
+/* What may change while the programs run: the one entry of the map `switches`. */
+struct wire_socket_switches {
+	/* 0: unix sockets are left alone. */
+	__u32 unix_sockets;
 };
 
 struct wire_header {
@@ -211,6 +219,89 @@ struct wire_exit {
 	struct wire_task task;
 	/* As wait(2) gives it. */
 	__u32 status;
+	__u32 reserved;
+};
+
+enum wire_socket_action {
+	WIRE_SOCKET_CONNECT = 1,
+	WIRE_SOCKET_ACCEPT = 2,
+	WIRE_SOCKET_BIND = 3,
+	WIRE_SOCKET_LISTEN = 4,
+	WIRE_SOCKET_CLOSE = 5,
+};
+
+enum wire_socket_call {
+	/* Seen in the kernel only: a 32-bit caller, io_uring, or a first write that connects. */
+	WIRE_CALL_NONE = 0,
+	WIRE_CALL_CONNECT = 1,
+	WIRE_CALL_ACCEPT = 2,
+	WIRE_CALL_ACCEPT4 = 3,
+	WIRE_CALL_BIND = 4,
+	WIRE_CALL_LISTEN = 5,
+	WIRE_CALL_SENDTO = 6,
+	WIRE_CALL_SENDMSG = 7,
+	WIRE_CALL_SENDMMSG = 8,
+};
+
+/* Bits of wire_socket.known. */
+enum wire_socket_known {
+	WIRE_SOCKET_FD = 1 << 0,
+	WIRE_SOCKET_RESULT = 1 << 1,
+	WIRE_SOCKET_SENT = 1 << 2,
+	WIRE_SOCKET_RECEIVED = 1 << 3,
+};
+
+/* One end of a socket. */
+struct wire_end {
+	/* Network order; the first four bytes for IPv4. */
+	__u8 address[16];
+	__u16 port;
+	/* 0: this end is not known, or has no name. Need not be the socket's. */
+	__u16 family;
+	/* AF_UNIX: bytes of the name, which is in struct wire_unix. */
+	__u32 name_length;
+};
+
+struct wire_socket {
+	struct wire_header header;
+	struct wire_task task;
+	/* Stands for the address of the struct sock. */
+	__u64 id;
+	struct wire_end local;
+	struct wire_end remote;
+	/* WIRE_SOCKET_CLOSE only: payload bytes, and ns since the call that opened it. */
+	__u64 bytes_sent;
+	__u64 bytes_received;
+	__u64 duration;
+	__s32 error;
+	__s32 fd;
+	__s32 result;
+	__u32 known;
+	__u16 family;
+	__u16 socket_type;
+	__u16 protocol;
+	__u8 action;
+	__u8 call;
+};
+
+/* Bytes of sockaddr_un.sun_path. */
+#define WIRE_UNIX_NAME 108
+
+/* What WIRE_SOCKET is for a unix socket. */
+struct wire_unix {
+	struct wire_socket socket;
+	__u8 local_name[WIRE_UNIX_NAME];
+	__u8 remote_name[WIRE_UNIX_NAME];
+};
+
+/* The outcome of a connect that was open when its WIRE_SOCKET was sent: always after that. */
+struct wire_connection {
+	struct wire_header header;
+	struct wire_task task;
+	__u64 id;
+	struct wire_end local;
+	/* 0: established; else an errno. */
+	__s32 error;
 	__u32 reserved;
 };
 

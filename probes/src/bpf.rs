@@ -119,7 +119,11 @@ impl Running for BpfRunning {
             .map(Concern::as_str)
             .collect();
         if missing.is_empty() {
-            return Ok(());
+            return self
+                .lanes
+                .iter()
+                .try_for_each(|lane| lane.reconfigure(config))
+                .map_err(start_error);
         }
         Err(StartError {
             source_kind: SourceKind::Bpf,

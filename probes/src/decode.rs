@@ -7,6 +7,7 @@ use crate::event::{Bytes, Creds, EventKind, Namespaces, RawEvent, SourceKind, Ta
 use crate::wire::{self, Wire};
 
 mod process;
+mod socket;
 mod syscall;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ pub enum Malformed {
     Type(u16),
     #[error("{part}: {length} bytes at {offset} lie outside of a record of {record}")]
     Span { part: &'static str, offset: u32, length: u32, record: usize },
+    #[error("{part}: {value} is not a value it can have")]
+    Value { part: &'static str, value: u64 },
 }
 
 /// The type in a record's header, if there is that much of it.
@@ -56,6 +59,8 @@ pub fn decode(bytes: &[u8]) -> Result<RawEvent, Malformed> {
         wire::EXEC => process::exec(bytes),
         wire::FORK => process::fork(bytes),
         wire::EXIT => process::exit(bytes),
+        wire::SOCKET => socket::socket(bytes),
+        wire::CONNECTION => socket::connection(bytes),
         _ => Err(Malformed::Type(header.r#type)),
     }
 }

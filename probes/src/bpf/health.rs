@@ -2,19 +2,20 @@
 //! the collector read, and which programs there are at all.
 
 use super::collector::Tally;
-use super::libbpf::{CounterMap, Loaded};
+use super::libbpf::{CounterMap, Loaded, Refused};
 use super::loader::{Decision, Lane};
+use super::probe::ObjectSpec;
 use super::ring::Ring;
 use crate::decode;
 use crate::event::{Concern, EventKind};
-use crate::source::KindHealth;
+use crate::source::{KindHealth, SourceConfig};
 use crate::wire;
 
 use std::sync::atomic::Ordering;
 
 /// What remains of a [`Lane`] once the collector has its ring.
 pub struct Kept {
-    concern: Concern,
+    spec: &'static ObjectSpec,
     ring_bytes: u64,
     counters: CounterMap,
     loaded: Loaded,
@@ -25,14 +26,21 @@ impl Kept {
     /// Takes a lane apart.
     pub fn new(lane: Lane) -> (Ring, Self) {
         let Lane { spec, ring, counters, loaded, decisions } = lane;
-        let concern = spec.concern;
-        let kept = Self { concern, ring_bytes: ring.size(), counters, loaded, decisions };
+        let kept = Self { spec, ring_bytes: ring.size(), counters, loaded, decisions };
         (ring, kept)
     }
 
     /// Which concern's.
     pub const fn concern(&self) -> Concern {
-        self.concern
+        self.spec.concern
+    }
+
+    /// Takes over what of a configuration may change while programs run.
+    ///
+    /// # Errors
+    /// [`Refused`] by the kernel.
+    pub fn reconfigure(&self, config: &SourceConfig) -> Result<(), Refused> {
+        (self.spec.switches)(config).map_or(Ok(()), |value| self.loaded.set_switches(&value))
     }
 
     /// Detaches every program.
@@ -71,6 +79,11 @@ impl Kept {
                     health.probes_attached += 1;
                     health.lost_missed += self.loaded.misses(candidate.program);
                     health.tier = candidate.hook.tier();
+                    if let Some(caveat) = candidate.hook.caveat()
+                        && !reasons.iter().any(|reason| reason == caveat)
+                    {
+                        reasons.push(caveat.to_owned());
+                    }
                 }
                 None => {
                     health.probes_failed += 1;

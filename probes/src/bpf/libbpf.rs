@@ -215,6 +215,21 @@ impl Loaded {
         map.as_fd().try_clone_to_owned().map_err(|error| Refused { what, why: error.to_string() })
     }
 
+    /// Writes the only entry of the map `switches`.
+    ///
+    /// # Errors
+    /// [`Refused`]: there is no such map, or its entry has another size.
+    pub fn set_switches(&self, value: &[u8]) -> Result<(), Refused> {
+        let what = format!("{}: map switches", self.name);
+        let map = self
+            .object
+            .maps()
+            .find(|map| map.name() == "switches")
+            .ok_or_else(|| Refused { what: what.clone(), why: "there is none".to_owned() })?;
+        map.update(&0u32.to_ne_bytes(), value, MapFlags::ANY)
+            .map_err(|error| Refused::new(what, &error))
+    }
+
     /// A handle to the counters.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! with the [`Lane`] and is shown in health.
 
 use std::cell::OnceCell;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 
 use super::libbpf::{Attached, CounterMap, KernelTypes, Loaded, Opened, Refused};
@@ -135,6 +136,9 @@ pub fn load(
     let ring =
         Ring::map(fd, ring).map_err(|error| Refused { what: what(), why: error.to_string() })?;
     let counters = loaded.counters()?;
+    if let Some(switches) = (spec.switches)(config) {
+        loaded.set_switches(&switches)?;
+    }
     let decisions: Vec<_> =
         planned.into_iter().map(|planned| attach(&loaded, planned, host)).collect();
     if decisions.iter().all(|decision| decision.attached.is_none()) {
@@ -166,10 +170,14 @@ fn open(
     for map in spec.per_cpu_maps {
         opened.resize(map, host.cpus.min(SCRATCH_CPUS_MAX))?;
     }
+    for (map, entries) in spec.map_entries {
+        opened.resize(map, *entries)?;
+    }
     opened.configure(&wire::Config {
         wakeup_bytes: u64::from(ring) / WAKEUP_PART,
         own_tgid: config.own_pid,
         reserved: 0,
+        secret: RandomState::new().hash_one(spec.name),
     })?;
     Ok(opened)
 }

@@ -16,6 +16,8 @@ pub static PROCESS: ObjectSpec = ObjectSpec {
     concern: Concern::Process,
     bytes: &PROCESS_BYTES.0,
     per_cpu_maps: &["scratches"],
+    map_entries: &[],
+    switches: |_| None,
     duties: &[
         Duty {
             name: "exec",

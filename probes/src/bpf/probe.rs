@@ -23,6 +23,11 @@ pub struct ObjectSpec {
     pub duties: &'static [Duty],
     /// Maps with one entry for each CPU.
     pub per_cpu_maps: &'static [&'static str],
+    /// Entries of maps whose size is a bound of ours.
+    pub map_entries: &'static [(&'static str, u32)],
+    /// What the only entry of the map `switches` is to hold; it may change while programs run.
+    /// `None`: the object has no such map.
+    pub switches: fn(&SourceConfig) -> Option<Vec<u8>>,
 }
 
 /// Something to be reported, for which one program is needed.
@@ -80,6 +85,17 @@ impl Hook {
             Self::BtfTracepoint { .. } => "tp_btf",
             Self::Function { .. } => "fentry",
             Self::Tracepoint { .. } => "tracepoint",
+        }
+    }
+
+    /// What it cannot see, where that is less than the best hook would.
+    pub const fn caveat(self) -> Option<&'static str> {
+        match self {
+            Self::BtfTracepoint { .. } | Self::Function { .. } => None,
+            // ARCH_TRACE_IGNORE_COMPAT_SYSCALLS in arch/*/include/asm/ftrace.h.
+            Self::Tracepoint { .. } => {
+                Some("tracepoints of system calls do not see 32-bit programs and io_uring")
+            }
         }
     }
 }

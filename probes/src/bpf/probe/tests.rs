@@ -23,6 +23,8 @@ static SPEC: ObjectSpec = ObjectSpec {
     concern: Concern::Process,
     bytes: &[],
     per_cpu_maps: &[],
+    map_entries: &[],
+    switches: |_| None,
     duties: &[
         Duty {
             name: "exit",
