@@ -7,6 +7,7 @@
 #define COMPAT_BPF_H
 
 #include "kernel.h"
+#include "kernel_net.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
@@ -185,6 +186,28 @@ static __always_inline u32 current_syscall(u32 *abi)
 	*abi = BPF_CORE_READ(task, thread_info.flags) & (1 << 22) ? 2 : 1;
 	return BPF_CORE_READ(regs, syscallno);
 #endif
+}
+
+/* bf9765145b85 (5.6) made these fields of their own; before, they were bits of one word. */
+static __always_inline u16 socket_protocol(struct sock *sk)
+{
+	return BPF_CORE_READ_BITFIELD_PROBED(sk, sk_protocol);
+}
+
+static __always_inline u16 socket_type(struct sock *sk)
+{
+	return BPF_CORE_READ_BITFIELD_PROBED(sk, sk_type);
+}
+
+/* Only with CONFIG_IPV6. */
+static __always_inline void fill_in6(u8 *out, struct sock *sk, bool local)
+{
+	if (!bpf_core_field_exists(sk->__sk_common.skc_v6_daddr))
+		return;
+	if (local)
+		BPF_CORE_READ_INTO((struct in6_addr *)out, sk, __sk_common.skc_v6_rcv_saddr);
+	else
+		BPF_CORE_READ_INTO((struct in6_addr *)out, sk, __sk_common.skc_v6_daddr);
 }
 
 #endif

@@ -4,8 +4,10 @@ use super::libbpf::Aligned;
 use super::probe::{Candidate, Duty, Hook, ObjectSpec};
 use crate::event::{Concern, EventKind};
 
+mod socket;
+
 /// Every object, in the order in which they are loaded.
-pub static ALL: [&ObjectSpec; 1] = [&PROCESS];
+pub static ALL: [&ObjectSpec; 2] = [&PROCESS, &socket::SOCKET];
 
 static PROCESS_BYTES: &Aligned<[u8]> =
     &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/process.bpf.o")));

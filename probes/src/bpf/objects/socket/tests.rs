@@ -1,0 +1,312 @@
+//! On the live kernel. What is expected comes from the sockets themselves: `getsockname`,
+//! `getpeername`, `SO_ERROR`, the errno of the call, the bytes it moved. Traffic stays on loopback.
+
+mod root {
+    mod bounds;
+    mod outcomes;
+    mod unix;
+    mod watch;
+
+    use std::io::ErrorKind;
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::{AsFd as _, AsRawFd as _};
+    use std::thread;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+    use self::watch::{Watch, here, inet, shared};
+    use crate::event::{SocketAction, SourceKind};
+
+    const V4: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+    const V6: (Ipv6Addr, u16) = (Ipv6Addr::LOCALHOST, 0);
+
+    /// An address on which nobody listens: it was ours a moment ago.
+    fn nobody() -> SocketAddr {
+        TcpListener::bind(V4).unwrap().local_addr().unwrap()
+    }
+
+    #[test]
+    fn a_successful_connect_has_both_ends_and_its_descriptor() {
+        let watch = shared();
+        let listener = TcpListener::bind(V4).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (event, socket) = watch.one(here(), SocketAction::Connect);
+        assert_eq!(event.source, SourceKind::Bpf);
+        assert_eq!((event.task.pid, event.task.tid), (std::process::id(), here()));
+        assert_eq!(socket.local, inet(client.local_addr().unwrap()));
+        assert_eq!(socket.remote, inet(client.peer_addr().unwrap()));
+        assert_eq!(socket.fd, Some(client.as_raw_fd()));
+        assert_eq!((socket.result, socket.syscall), (Some(0), Some("connect")));
+        let numbers = (socket.family, socket.socket_type, socket.protocol);
+        assert_eq!(numbers, (Some(2), Some(1), Some(6)));
+    }
+
+    #[test]
+    fn a_refused_connect_is_not_a_success() {
+        let watch = shared();
+        let nobody = nobody();
+        // Bound first, so that the local port is known although the call fails.
+        let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&client, &SocketAddr::from(V4)).unwrap();
+        let local: SocketAddr = rustix::net::getsockname(&client).unwrap().try_into().unwrap();
+        let error = rustix::net::connect(&client, &nobody).unwrap_err();
+        assert_eq!(error.raw_os_error(), libc::ECONNREFUSED);
+
+        let (_, socket) = watch.one(here(), SocketAction::Connect);
+        assert_eq!(socket.result, Some(-libc::ECONNREFUSED));
+        assert_eq!(socket.remote, inet(nobody));
+        assert_eq!(socket.local, inet(local));
+        assert_eq!(socket.end, None);
+        drop(client);
+        // Nothing was established, so nothing is closed.
+        assert_eq!(watch.sockets(here(), SocketAction::Close), []);
+        assert_eq!(watch.connections(socket.id.unwrap()), []);
+    }
+
+    #[test]
+    fn a_connect_that_fails_before_it_sends_has_the_address_that_was_asked_for() {
+        let watch = shared();
+        // A stream socket may not connect to a broadcast address.
+        let asked: SocketAddr = "255.255.255.255:80".parse().unwrap();
+        let error = TcpStream::connect(asked).unwrap_err();
+        let (_, socket) = watch.one(here(), SocketAction::Connect);
+        assert_eq!(socket.result, error.raw_os_error().map(|errno| -errno));
+        assert_eq!(socket.remote, inet(asked));
+        assert_eq!(socket.local, None);
+    }
+
+    #[test]
+    fn ipv6_has_both_ends_and_v4_mapped_stays_ipv6() {
+        let watch = shared();
+        let listener = TcpListener::bind(V6).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let listener4 = TcpListener::bind(V4).unwrap();
+        let mapped = Ipv4Addr::LOCALHOST.to_ipv6_mapped();
+        let asked = SocketAddr::from((mapped, listener4.local_addr().unwrap().port()));
+        let client4 = TcpStream::connect(asked).unwrap();
+
+        let found = watch.sockets(here(), SocketAction::Connect);
+        let [plain, four] = found.as_slice() else { panic!("{found:#?}") };
+        assert_eq!(plain.family, Some(10));
+        assert_eq!(plain.local, inet(client.local_addr().unwrap()));
+        assert_eq!(plain.remote, inet(client.peer_addr().unwrap()));
+        assert_eq!(four.family, Some(10));
+        assert_eq!(four.local, inet(client4.local_addr().unwrap()));
+        assert_eq!(four.remote, inet(asked));
+    }
+
+    #[test]
+    fn bind_listen_and_accept_each_have_the_port_the_kernel_chose() {
+        let watch = shared();
+        let listener = TcpListener::bind(V4).unwrap();
+        let local = listener.local_addr().unwrap();
+        let client = TcpStream::connect(local).unwrap();
+        let (server, peer) = listener.accept().unwrap();
+        assert_eq!(peer, client.local_addr().unwrap());
+
+        for (action, syscall) in [(SocketAction::Bind, "bind"), (SocketAction::Listen, "listen")] {
+            let (_, socket) = watch.one(here(), action);
+            assert_eq!(socket.local, inet(local));
+            assert_eq!(socket.remote, None);
+            assert_eq!((socket.result, socket.syscall), (Some(0), Some(syscall)));
+            assert_eq!(socket.fd, Some(listener.as_raw_fd()));
+        }
+        let (_, accept) = watch.one(here(), SocketAction::Accept);
+        assert_eq!(accept.local, inet(server.local_addr().unwrap()));
+        assert_eq!(accept.remote, inet(server.peer_addr().unwrap()));
+        assert_eq!(accept.fd, Some(server.as_raw_fd()));
+        assert_eq!((accept.result, accept.syscall), (Some(server.as_raw_fd()), Some("accept4")));
+    }
+
+    #[test]
+    fn accept_is_told_from_accept4() {
+        let watch = shared();
+        let listener = TcpListener::bind(V4).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let null = std::ptr::null_mut();
+        // SAFETY: the call takes null for an address that is not wanted.
+        let fd = unsafe { libc::accept(listener.as_raw_fd(), null, std::ptr::null_mut()) };
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: the call gave us this descriptor.
+        let _server = unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) };
+        let (_, accept) = watch.one(here(), SocketAction::Accept);
+        assert_eq!((accept.syscall, accept.fd), (Some("accept"), Some(fd)));
+    }
+
+    #[test]
+    fn an_accept_that_nobody_answers_has_the_listeners_port_and_no_peer() {
+        let watch = shared();
+        let listener = TcpListener::bind(V4).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        let (_, accept) = watch.one(here(), SocketAction::Accept);
+        assert_eq!(accept.result, Some(-libc::EAGAIN));
+        assert_eq!(accept.local, inet(listener.local_addr().unwrap()));
+        assert_eq!(accept.remote, None);
+        assert_eq!(accept.fd, Some(listener.as_raw_fd()));
+    }
+
+    #[test]
+    fn a_bind_that_fails_has_the_address_that_was_asked_for() {
+        let watch = shared();
+        let taken = TcpListener::bind(V4).unwrap().local_addr().unwrap();
+        let _holder = UdpSocket::bind(taken).unwrap();
+        let error = UdpSocket::bind(taken).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        let binds = watch.sockets(here(), SocketAction::Bind);
+        let [.., last] = binds.as_slice() else { panic!("no bind") };
+        assert_eq!(last.result, Some(-libc::EADDRINUSE));
+        assert_eq!(last.local, inet(taken));
+    }
+
+    #[test]
+    fn a_udp_connect_is_seen() {
+        let watch = shared();
+        let peer = UdpSocket::bind(V4).unwrap().local_addr().unwrap();
+        // Not bound: the kernel chooses the port within connect.
+        let client = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
+        rustix::net::connect(&client, &peer).unwrap();
+        let local: SocketAddr = rustix::net::getsockname(&client).unwrap().try_into().unwrap();
+        let (_, socket) = watch.one(here(), SocketAction::Connect);
+        assert_eq!((socket.local, socket.remote), (inet(local), inet(peer)));
+        assert_eq!((socket.result, socket.protocol), (Some(0), Some(17)));
+    }
+
+    #[test]
+    fn dissolving_an_association_is_no_connect() {
+        let watch = shared();
+        let peer = UdpSocket::bind(V4).unwrap().local_addr().unwrap();
+        let client = UdpSocket::bind(V4).unwrap();
+        client.connect(peer).unwrap();
+        rustix::net::connect_unspec(&client).unwrap();
+        assert!(client.peer_addr().is_err());
+        let (_, socket) = watch.one(here(), SocketAction::Connect);
+        assert_eq!(socket.remote, inet(peer));
+    }
+
+    #[test]
+    fn a_connect_by_a_thread_has_its_thread_id() {
+        let watch = shared();
+        let listener = TcpListener::bind(V4).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tid, local) = thread::spawn(move || {
+            (here(), TcpStream::connect(address).unwrap().local_addr().unwrap())
+        })
+        .join()
+        .unwrap();
+        let (event, socket) = watch.one(tid, SocketAction::Connect);
+        assert_eq!((event.task.pid, event.task.tid), (std::process::id(), tid));
+        assert_ne!(tid, std::process::id());
+        assert_eq!(socket.local, inet(local));
+    }
+
+    #[test]
+    fn what_is_no_socket_makes_no_row() {
+        let watch = shared();
+        let file = std::fs::File::open("/proc/self/status").unwrap();
+        let error = rustix::net::connect(&file, &nobody()).unwrap_err();
+        assert_eq!(error, rustix::io::Errno::NOTSOCK);
+        assert_eq!(watch.sockets(here(), SocketAction::Connect), []);
+    }
+
+    #[test]
+    fn a_socket_file_opened_by_path_is_no_socket() {
+        let watch = shared();
+        let path = std::env::temp_dir().join(format!("by-path-{}", here()));
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+        let file = rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(rustix::net::listen(&file, 1).is_err());
+        assert_eq!(watch.sockets(here(), SocketAction::Listen).len(), 1);
+    }
+
+    #[test]
+    fn the_first_datagram_to_each_peer_is_a_connect_where_asked_for() {
+        let watch = shared();
+        let peers = [UdpSocket::bind(V4).unwrap(), UdpSocket::bind(V4).unwrap()];
+        let client = UdpSocket::bind(V4).unwrap();
+        for _ in 0..3 {
+            for peer in &peers {
+                client.send_to(b"x", peer.local_addr().unwrap()).unwrap();
+            }
+        }
+        let found = watch.sockets(here(), SocketAction::Connect);
+        let [first, second] = found.as_slice() else { panic!("{found:#?}") };
+        for (found, peer) in [(first, &peers[0]), (second, &peers[1])] {
+            assert_eq!(found.remote, inet(peer.local_addr().unwrap()));
+            assert_eq!(found.local, inet(client.local_addr().unwrap()));
+            assert_eq!((found.result, found.syscall), (Some(0), Some("sendto")));
+        }
+        // A new socket is a new sender, even where the old one's memory is used again.
+        drop(client);
+        let again = UdpSocket::bind(V4).unwrap();
+        again.send_to(b"x", peers[0].local_addr().unwrap()).unwrap();
+        assert_eq!(watch.sockets(here(), SocketAction::Connect).len(), 3);
+    }
+
+    #[test]
+    fn datagrams_are_left_alone_where_not_asked_for() {
+        let watch = Watch::start(|config| config.datagram_peers = false);
+        let peer = UdpSocket::bind(V4).unwrap();
+        let client = UdpSocket::bind(V4).unwrap();
+        client.send_to(b"x", peer.local_addr().unwrap()).unwrap();
+        assert_eq!(watch.sockets(here(), SocketAction::Connect), []);
+        assert_eq!(watch.sockets(here(), SocketAction::Bind).len(), 2);
+    }
+
+    #[test]
+    fn an_accept_that_waited_when_we_came_is_reported() {
+        let listener = TcpListener::bind(V4).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (send, receive) = std::sync::mpsc::channel();
+        let server = thread::spawn(move || {
+            send.send(here()).unwrap();
+            let (server, peer) = listener.accept().unwrap();
+            (server.local_addr().unwrap(), peer)
+        });
+        let tid = receive.recv().unwrap();
+        watch::until("the thread waits in accept", || {
+            let call = std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).unwrap();
+            call.starts_with(&format!("{} ", libc::SYS_accept4)).then_some(())
+        });
+        let watch = Watch::start(|_| ());
+        let _client = TcpStream::connect(address).unwrap();
+        let (local, peer) = server.join().unwrap();
+        let (_, accept) = watch.one(tid, SocketAction::Accept);
+        assert_eq!((accept.local, accept.remote), (inet(local), inet(peer)));
+        assert_eq!(accept.syscall, Some("accept4"));
+    }
+
+    #[test]
+    fn our_own_process_is_left_out_and_counted() {
+        let watch = Watch::start(|config| config.own_pid = std::process::id());
+        let before = watch.health().filtered_kernel;
+        let listener = TcpListener::bind(V4).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        drop(listener.accept().unwrap());
+        assert_eq!(watch.events(|event| event.task.pid == std::process::id()), []);
+        // bind, listen, connect, accept; other tests of this process may add theirs.
+        assert!(watch.health().filtered_kernel >= before + 4);
+    }
+
+    #[test]
+    fn health_says_what_system_call_tracepoints_do_not_see() {
+        let health = shared().health();
+        assert_eq!(health.tier, "tracepoint");
+        assert!(health.reason.contains("32-bit"), "{}", health.reason);
+        assert_eq!((health.probes_attached, health.probes_failed), (17, 0), "{health:?}");
+        assert_eq!((health.malformed, health.lost_ring), (0, 0), "{health:?}");
+    }
+
+    #[test]
+    fn a_descriptor_of_another_kind_is_not_followed() {
+        let watch = shared();
+        let flags = SocketFlags::CLOEXEC;
+        let netlink =
+            rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None).unwrap();
+        // Fails or not, it is a family nobody asked for.
+        let _ = rustix::net::listen(netlink.as_fd(), 1);
+        assert_eq!(watch.sockets(here(), SocketAction::Listen), []);
+    }
+}
