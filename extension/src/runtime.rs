@@ -171,6 +171,7 @@ fn source_config(settings: &Settings, engine: &dyn Engine) -> SourceConfig {
         paths: engine.paths(),
         file_access: settings.file_access.unwrap_or(false),
         unix_sockets: settings.unix_sockets.unwrap_or(false),
+        datagram_peers: settings.datagram_peers.unwrap_or(false),
         ring_bytes: RingBytes {
             process: ring(settings.ring_process, default.process),
             socket: ring(settings.ring_socket, default.socket),

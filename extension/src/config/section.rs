@@ -77,6 +77,7 @@ const KEYS: &[(&str, Set)] = &[
     ("ignore-kernel-quirks", |to, given| one(&mut to.ignore_kernel_quirks, given, yes)),
     ("process-events", |to, given| list(&mut to.process_events, given, process_event)),
     ("unix-sockets", |to, given| one(&mut to.unix_sockets, given, yes)),
+    ("datagram-peers", |to, given| one(&mut to.datagram_peers, given, yes)),
     ("file-access", |to, given| one(&mut to.file_access, given, yes)),
     ("env-allow", |to, given| list(&mut to.env_allow, given, variable)),
     ("ipv6-format", |to, given| one(&mut to.ipv6_format, given, ipv6)),

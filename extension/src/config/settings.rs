@@ -61,6 +61,10 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
           value_parser = yes)]
     pub unix_sockets: Option<bool>,
+    /// Also report the first datagram of each unconnected socket to each peer, as a connect
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+          value_parser = yes)]
+    pub datagram_peers: Option<bool>,
     /// Also report opens and reads of watched files
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
           value_parser = yes)]
@@ -125,6 +129,7 @@ impl Settings {
             ignore_kernel_quirks: self.ignore_kernel_quirks.or(lower.ignore_kernel_quirks),
             process_events: self.process_events.or(lower.process_events),
             unix_sockets: self.unix_sockets.or(lower.unix_sockets),
+            datagram_peers: self.datagram_peers.or(lower.datagram_peers),
             file_access: self.file_access.or(lower.file_access),
             env_allow: self.env_allow.or(lower.env_allow),
             ipv6_format: self.ipv6_format.or(lower.ipv6_format),

@@ -120,6 +120,7 @@ fn config(kinds: &[EventKind]) -> SourceConfig {
         paths: Arc::new(WatchNothing),
         file_access: false,
         unix_sockets: false,
+        datagram_peers: false,
         ring_bytes: RingBytes::default(),
         own_pid: 1,
     }

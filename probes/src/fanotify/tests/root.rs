@@ -77,6 +77,7 @@ fn config(roots: Vec<Root>) -> SourceConfig {
         paths: Arc::new(Below(roots)),
         file_access: false,
         unix_sockets: false,
+        datagram_peers: false,
         ring_bytes: RingBytes::default(),
         // What the tests do themselves is to be seen.
         own_pid: u32::MAX,
