@@ -271,6 +271,8 @@ static __always_inline int sending(u8 name, s32 fd, const void *address, u32 len
 	u8 seen = 1;
 	u64 size = length;
 
+	if (!wants_datagrams())
+		return 0;
 	barrier_var(size);
 	if (size > SOCKADDR_IN6)
 		size = SOCKADDR_IN6;
