@@ -271,6 +271,8 @@ static __always_inline int sending(u8 name, s32 fd, const void *address, u32 len
 	u8 seen = 1;
 	u64 size = length;
 
+	if (!wants_datagrams())
+		return 0;
 	barrier_var(size);
 	if (size > SOCKADDR_IN6)
 		size = SOCKADDR_IN6;
@@ -383,10 +385,15 @@ static __always_inline void report_unseen(struct sock *sk, u8 action, s32 result
 	submit(out);
 }
 
-/* The kernel's own connections (NFS, the subflows of MPTCP) have no file. */
+/*
+ * Whether a descriptor leads to it. The kernel's own connections (NFS) have no file, and the
+ * subflows of MPTCP share that of another socket.
+ */
 static __always_inline bool of_user(struct sock *sk)
 {
-	return BPF_CORE_READ(sk, sk_socket, file) != NULL;
+	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+
+	return socket && BPF_CORE_READ(socket, file, private_data) == socket;
 }
 
 /* In the task that connects; what it was asked for is in `calls`. */
@@ -396,15 +403,19 @@ static __always_inline void on_syn_sent(struct sock *sk)
 	u64 key = (u64)sk;
 	struct call *call = bpf_map_lookup_elem(&calls, &thread);
 	struct connection conn = {};
+	bool called = call && call->name == WIRE_CALL_CONNECT;
 
-	if (!of_user(sk))
+	/* Of MPTCP, the connection that is followed is the first TCP connection beneath. */
+	if (socket_protocol(sk) == IPPROTO_MPTCP)
+		return;
+	if (!of_user(sk) && !(called && socket_protocol((void *)call->sk) == IPPROTO_MPTCP))
 		return;
 	if (!call && own())
 		return;
 	fill_task(&conn.owner, (void *)bpf_get_current_task());
 	fill_remote(&conn.remote, sk);
 	conn.active = 1;
-	if (call && call->name == WIRE_CALL_CONNECT) {
+	if (called) {
 		/* Whatever descriptor was read at enter, this is what the call acts on. */
 		call->sk = key;
 		call->again = 0;

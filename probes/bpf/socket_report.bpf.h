@@ -42,6 +42,14 @@ struct {
 	__type(value, struct wire_socket_switches);
 } switches SEC(".maps");
 
+static __always_inline bool wants_datagrams(void)
+{
+	u32 zero = 0;
+	struct wire_socket_switches *now = bpf_map_lookup_elem(&switches, &zero);
+
+	return now && now->datagram_peers;
+}
+
 static __always_inline bool wanted(u16 family)
 {
 	u32 zero = 0;

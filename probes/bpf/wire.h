@@ -58,6 +58,8 @@ struct wire_config {
 struct wire_socket_switches {
 	/* 0: unix sockets are left alone. */
 	__u32 unix_sockets;
+	/* 0: so are datagrams to new peers. */
+	__u32 datagram_peers;
 };
 
 struct wire_header {

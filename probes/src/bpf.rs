@@ -112,11 +112,11 @@ impl Running for BpfRunning {
     }
 
     fn reconfigure(&self, config: &SourceConfig) -> Result<(), StartError> {
-        let missing: Vec<_> = Concern::ALL
-            .into_iter()
-            .filter(|concern| config.wants(*concern))
+        let concerns = Concern::ALL.into_iter().filter(|concern| config.wants(*concern));
+        let missing: Vec<_> = concerns
             .filter(|concern| !self.lanes.iter().any(|lane| lane.concern() == *concern))
             .map(Concern::as_str)
+            .chain(self.lanes.iter().flat_map(|lane| lane.not_loaded(config)))
             .collect();
         if missing.is_empty() {
             return self
@@ -127,7 +127,7 @@ impl Running for BpfRunning {
         }
         Err(StartError {
             source_kind: SourceKind::Bpf,
-            what: format!("add {} events", missing.join(" and ")),
+            what: format!("add {}", missing.join(", ")),
             why: "their programs were not loaded at the start".to_owned(),
             remedy: "start the source anew with them".to_owned(),
         })

@@ -61,7 +61,7 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
           value_parser = yes)]
     pub unix_sockets: Option<bool>,
-    /// Also report the first datagram of each unconnected socket to each peer
+    /// Also report the first datagram of each unconnected socket to each peer, as a connect
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
           value_parser = yes)]
     pub datagram_peers: Option<bool>,

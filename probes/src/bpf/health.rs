@@ -35,6 +35,16 @@ impl Kept {
         self.spec.concern
     }
 
+    /// The duties that a configuration asks for and that were not asked for at the start. Those of
+    /// another concern are not looked at.
+    pub fn not_loaded(&self, config: &SourceConfig) -> impl Iterator<Item = &'static str> {
+        let wanted = self.spec.duties.iter().filter(|duty| (duty.wanted)(config));
+        let wanted = wanted.filter(|_| config.wants(self.spec.concern));
+        wanted
+            .map(|duty| duty.name)
+            .filter(|name| !self.decisions.iter().any(|decision| decision.duty.name == *name))
+    }
+
     /// Takes over what of a configuration may change while programs run.
     ///
     /// # Errors

@@ -29,7 +29,10 @@ pub static SOCKET: ObjectSpec = ObjectSpec {
     per_cpu_maps: &[],
     map_entries: &[("calls", CALLS), ("connections", CONNECTIONS), ("peers", PEERS)],
     switches: |config| {
-        let switches = wire::SocketSwitches { unix_sockets: config.unix_sockets.into() };
+        let switches = wire::SocketSwitches {
+            unix_sockets: config.unix_sockets.into(),
+            datagram_peers: config.datagram_peers.into(),
+        };
         Some(wire::bytes_of(&switches).to_vec())
     },
     duties: &DUTIES,

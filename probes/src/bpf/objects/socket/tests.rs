@@ -256,6 +256,28 @@ mod root {
     }
 
     #[test]
+    fn datagrams_are_switched_off_while_programs_run_and_on_only_where_they_were_loaded() {
+        let send = || {
+            let peer = UdpSocket::bind(V4).unwrap();
+            let client = UdpSocket::bind(V4).unwrap();
+            client.send_to(b"x", peer.local_addr().unwrap()).unwrap();
+        };
+        let watch = Watch::start(|_| ());
+        watch.reconfigure(|config| config.datagram_peers = false).unwrap();
+        send();
+        assert_eq!(watch.sockets(here(), SocketAction::Connect), []);
+        watch.reconfigure(|_| ()).unwrap();
+        send();
+        assert_eq!(watch.sockets(here(), SocketAction::Connect).len(), 1);
+
+        let without = Watch::start(|config| config.datagram_peers = false);
+        let error = without.reconfigure(|_| ()).unwrap_err();
+        assert!(error.what.contains("sys_enter_sendto"), "{error}");
+        send();
+        assert_eq!(without.sockets(here(), SocketAction::Connect), []);
+    }
+
+    #[test]
     fn an_accept_that_waited_when_we_came_is_reported() {
         let listener = TcpListener::bind(V4).unwrap();
         let address = listener.local_addr().unwrap();

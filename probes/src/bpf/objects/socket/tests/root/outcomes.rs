@@ -19,7 +19,7 @@ fn nonblocking() -> OwnedFd {
 }
 
 /// A connect that its call left open.
-fn open_to(address: SocketAddr) -> OwnedFd {
+pub fn open_to(address: SocketAddr) -> OwnedFd {
     let client = nonblocking();
     let error = rustix::net::connect(&client, &address).unwrap_err();
     assert_eq!(error, rustix::io::Errno::INPROGRESS);

@@ -73,12 +73,12 @@ fn unix_sockets_are_switched_while_programs_run() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(watch.sockets(here(), SocketAction::Bind), []);
 
-    watch.reconfigure(|config| config.unix_sockets = true);
+    watch.reconfigure(|config| config.unix_sockets = true).unwrap();
     drop(UnixListener::bind(&path).unwrap());
     std::fs::remove_file(&path).unwrap();
     assert_eq!(watch.sockets(here(), SocketAction::Bind).len(), 1);
 
-    watch.reconfigure(|config| config.unix_sockets = false);
+    watch.reconfigure(|config| config.unix_sockets = false).unwrap();
     drop(UnixListener::bind(&path).unwrap());
     std::fs::remove_file(&path).unwrap();
     assert_eq!(watch.sockets(here(), SocketAction::Bind).len(), 1);

@@ -11,7 +11,7 @@ use crate::event::{
     Body, Connection, Endpoint, EventKind, RawEvent, Socket, SocketAction, SocketId,
 };
 use crate::source::{
-    KindHealth, RingBytes, Running, Sink, Source as _, SourceConfig, WatchNothing,
+    KindHealth, RingBytes, Running, Sink, Source as _, SourceConfig, StartError, WatchNothing,
 };
 
 /// No answer takes this long on a machine that is not stuck.
@@ -67,10 +67,10 @@ impl Watch {
         Self { running, recorder }
     }
 
-    pub fn reconfigure(&self, change: impl FnOnce(&mut SourceConfig)) {
+    pub fn reconfigure(&self, change: impl FnOnce(&mut SourceConfig)) -> Result<(), StartError> {
         let mut config = everything();
         change(&mut config);
-        self.running.reconfigure(&config).unwrap();
+        self.running.reconfigure(&config)
     }
 
     pub fn health(&self) -> KindHealth {
