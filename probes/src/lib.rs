@@ -7,7 +7,12 @@
 
 pub mod audit;
 pub mod clock;
+pub mod connector;
 pub mod event;
 pub mod host;
+pub mod netlink;
 pub mod proc;
 pub mod source;
+#[cfg(test)]
+mod testkit;
+pub mod worker;
