@@ -8,10 +8,15 @@
 pub mod audit;
 pub mod bpf;
 pub mod clock;
+pub mod connector;
 pub mod decode;
 pub mod event;
 pub mod fanotify;
 pub mod host;
+pub mod netlink;
 pub mod proc;
 pub mod source;
+#[cfg(test)]
+mod testkit;
 pub mod wire;
+pub mod worker;

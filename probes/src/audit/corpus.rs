@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::event::{Bytes, RawEvent};
 
 use super::assemble::{Assembler, Counts};
-use super::decode::{Asked, Base, Decoded, Sought, World, decode};
+use super::decode::{Asked, Base, Decoded, InodeId, Sought, World, decode};
 use super::group::Group;
 
 pub const EXEC: &str = include_str!("../../tests/corpus/audit/exec.txt");
@@ -41,7 +41,7 @@ pub fn assemble(records: &[(u16, Vec<u8>)]) -> (Vec<Group>, Counts) {
 #[derive(Default)]
 pub struct Told {
     pub directories: HashMap<i32, &'static str>,
-    pub sought: Vec<(Option<(u64, u64)>, Option<(u64, u64)>)>,
+    pub sought: Vec<(Option<InodeId>, Option<InodeId>)>,
 }
 
 impl World for Told {

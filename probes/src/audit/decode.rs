@@ -26,6 +26,9 @@ pub trait World {
     fn locate(&mut self, sought: &Sought<'_>) -> Option<Bytes>;
 }
 
+/// Device (as `st_dev`) and inode number.
+pub type InodeId = (u64, u64);
+
 /// A file-system object to be located.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sought<'a> {
@@ -36,9 +39,9 @@ pub struct Sought<'a> {
     /// What a relative name is relative to.
     pub base: Base<'a>,
     /// The object's inode, if it is still there to be found.
-    pub object: Option<(u64, u64)>,
+    pub object: Option<InodeId>,
     /// Device and inode of the directory that holds the name.
-    pub parent: Option<(u64, u64)>,
+    pub parent: Option<InodeId>,
 }
 
 /// What a relative name is relative to.
@@ -74,7 +77,7 @@ pub struct PendingWrite {
     /// The descriptor it was opened as.
     pub fd: i32,
     /// Device and inode.
-    pub object: (u64, u64),
+    pub object: InodeId,
 }
 
 /// What is asked for, of what the kernel cannot leave out by itself.

@@ -7,7 +7,7 @@
 use crate::event::{Bytes, File, FileAction, FileObject};
 
 use super::calls::Call;
-use super::decode::{Asked, Base, Sought, World, as_int, first, object};
+use super::decode::{Asked, Base, InodeId, Sought, World, as_int, first, object};
 use super::group::{Group, NameType, PathItem, Syscall};
 
 const O_ACCMODE: u64 = 0o3;
@@ -27,7 +27,7 @@ pub struct WriteOpen {
     /// The descriptor it was opened as.
     pub fd: i32,
     /// Device and inode.
-    pub object: (u64, u64),
+    pub object: InodeId,
 }
 
 /// What a call on a file was.
@@ -153,7 +153,7 @@ impl Names<'_> {
     }
 
     /// The directory item that goes with a name: with two of them, the one that is its beginning.
-    fn parent_of(&self, name: &[u8]) -> Option<(u64, u64)> {
+    fn parent_of(&self, name: &[u8]) -> Option<InodeId> {
         let parents = || self.items.iter().filter(|item| item.nametype == NameType::Parent);
         let name = name.strip_suffix(b"/").unwrap_or(name);
         let slash = name.iter().rposition(|&byte| byte == b'/');
@@ -173,7 +173,7 @@ impl Names<'_> {
     }
 }
 
-fn identity(item: &PathItem) -> Option<(u64, u64)> {
+fn identity(item: &PathItem) -> Option<InodeId> {
     Some((item.device?, item.inode?))
 }
 
