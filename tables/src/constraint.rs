@@ -21,7 +21,7 @@ mod like;
 #[cfg(test)]
 mod tests;
 
-pub use like::{glob, like};
+use like::{glob, like};
 
 /// Beyond this a float does not tell every whole number apart.
 const EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
@@ -44,8 +44,8 @@ enum Check {
     Number(Op, Number),
     TextEq(Box<str>),
     TextNe(Box<str>),
-    Like(Box<str>),
-    Glob(Box<str>),
+    Like(Box<[char]>),
+    Glob(Box<[char]>),
     Regexp(Box<Regex>),
     Null,
     NotNull,
@@ -97,8 +97,8 @@ impl Test {
         let text = ty == ColumnType::Text;
         let value = || constraint.value.as_str().into();
         let check = match constraint.op {
-            Op::Like => Check::Like(value()),
-            Op::Glob => Check::Glob(value()),
+            Op::Like => Check::Like(constraint.value.chars().collect()),
+            Op::Glob => Check::Glob(constraint.value.chars().collect()),
             Op::Regexp => Check::Regexp(Box::new(regex(&constraint.value)?)),
             Op::IsNull => Check::Null,
             Op::IsNotNull => Check::NotNull,

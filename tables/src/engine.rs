@@ -240,10 +240,7 @@ impl EventTables {
     fn settle(&self, until_ns: u64) {
         let now_ns = self.time.now_ns();
         let active = Arc::clone(&self.active.read());
-        let wanted = {
-            let mut state = self.state.lock();
-            if state.waiting.len() == 0 { Wanted::new() } else { state.wanted_by_waiting(now_ns) }
-        };
+        let wanted = self.state.lock().wanted_by_waiting(until_ns, now_ns);
         let mut batch = self.batch(&active);
         batch.fresh = self.read(&wanted);
         let mut state = self.state.lock();

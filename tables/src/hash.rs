@@ -130,16 +130,38 @@ pub struct Hasher {
     cache: Arc<HashCache>,
     wanted: Algorithms,
     left: AtomicU64,
+    /// Files found in this scan: of many rows on one executable, only the first opens it.
+    found: Mutex<HashMap<(PathBuf, Identity), Digests, RandomState>>,
 }
+
+/// What tells contents apart in events.
+type Identity = (Option<u64>, Option<u64>, Option<u64>, Option<i64>, Option<i64>);
 
 impl Hasher {
     /// For a scan that names these hashes.
     pub fn new(cache: Arc<HashCache>, wanted: Algorithms) -> Self {
-        Self { cache, wanted, left: AtomicU64::new(SCAN_BYTES) }
+        let left = AtomicU64::new(SCAN_BYTES);
+        Self { cache, wanted, left, found: Mutex::default() }
     }
 
     /// Hashes a file.
     pub fn hash(&self, subject: &Subject<'_>) -> Hashed {
+        let FileObject { device, inode, size, mtime, ctime, .. } = subject.object;
+        // With less than this, the time of the event decides, which is not part of the key.
+        let complete = inode.is_some() && mtime.is_some();
+        let key = subject.paths.first().filter(|_| complete).cloned();
+        let key = key.map(|path| (path, (device, inode, size, mtime, ctime)));
+        if let Some(known) = key.as_ref().and_then(|key| self.found.lock().get(key).cloned()) {
+            return Hashed::Yes(known);
+        }
+        let hashed = self.find(subject);
+        if let (Some(key), Hashed::Yes(digests)) = (key, &hashed) {
+            self.found.lock().insert(key, digests.clone());
+        }
+        hashed
+    }
+
+    fn find(&self, subject: &Subject<'_>) -> Hashed {
         for path in subject.paths {
             let Some((file, found)) = open(path) else { continue };
             if !is_same(&found, subject) {

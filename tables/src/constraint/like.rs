@@ -4,8 +4,7 @@
 //! (sqlite.org/lang_expr.html). GLOB: `*`, `?` and character sets, case-sensitive.
 
 /// Whether a text is LIKE a pattern.
-pub fn like(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
+pub fn like(pattern: &[char], text: &str) -> bool {
     // The place to come back to: just behind the last '%', and one character further each time.
     let mut retry: Option<(usize, std::str::Chars<'_>)> = None;
     let (mut at, mut rest) = (0, text.chars());
@@ -38,8 +37,7 @@ pub fn like(pattern: &str, text: &str) -> bool {
 }
 
 /// Whether a text matches a GLOB pattern.
-pub fn glob(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
+pub fn glob(pattern: &[char], text: &str) -> bool {
     let mut retry: Option<(usize, std::str::Chars<'_>)> = None;
     let (mut at, mut rest) = (0, text.chars());
     loop {
@@ -57,7 +55,7 @@ pub fn glob(pattern: &str, text: &str) -> bool {
                 continue;
             }
             (Some('['), Some(found)) => {
-                if let Some((matched, behind)) = set(&pattern, at + 1, found)
+                if let Some((matched, behind)) = set(pattern, at + 1, found)
                     && matched
                 {
                     at = behind;

@@ -10,6 +10,7 @@ use osquery_ebpf_probes::event::{
 use super::*;
 use crate::scan::{Constraint, Op};
 
+mod differential;
 mod files;
 mod health;
 mod loss;

@@ -83,10 +83,6 @@ struct Subject<'a> {
 
 /// Fills in what the source could not say.
 fn complete(task: &mut Task, fresh: &ProcProcess) {
-    if task.start_ns.is_some_and(|start| start / TICK_NS != fresh.key().ticks()) {
-        // The pid is another process's by now.
-        return;
-    }
     let found = fresh.to_task();
     task.start_ns = task.start_ns.or(found.start_ns);
     task.parent_pid = task.parent_pid.or(found.parent_pid);
@@ -114,8 +110,11 @@ struct Executed<'a> {
 impl State {
     pub(super) fn exec(&mut self, event: &RawEvent, exec: &Exec, batch: &Batch<'_>) {
         let time = event.time_ns;
-        // A source that says no more than that there was an exec needs /proc for the rest.
-        let fresh = batch.fresh.get(&event.task.pid).filter(|_| exec.path.is_none());
+        // Some sources say little more than that there was an exec: /proc has the rest.
+        let fresh = batch.fresh.get(&event.task.pid).filter(|fresh| {
+            let start = event.task.start_ns;
+            start.is_none_or(|start| start / TICK_NS == fresh.key().ticks())
+        });
         let mut task = Cow::Borrowed(&event.task);
         if let Some(fresh) = fresh {
             complete(task.to_mut(), fresh);

@@ -3,10 +3,10 @@
 //! Reading takes a while, so it is done without the lock: [`Wanted`] are collected under it, read
 //! outside, and handed back with the batch. How many are read for one batch is bounded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
-use osquery_ebpf_probes::event::{Body, RawEvent};
+use osquery_ebpf_probes::event::{Body, Exec, RawEvent, SourceKind};
 
 use super::State;
 
@@ -60,17 +60,23 @@ impl Reads {
     }
 }
 
+/// Whether an exec can say no more than that it was. Only BPF reports the cgroup with it; by audit
+/// and the connector alone, a container's processes would be taken to be where their creator is.
+fn needs_proc(event: &RawEvent, exec: &Exec) -> bool {
+    let tells_cgroup = event.source == SourceKind::Bpf || event.task.cgroup.is_some();
+    exec.path.is_none() || !tells_cgroup
+}
+
 impl State {
     /// The processes that these events need and the cache does not have.
     pub fn wanted(&mut self, events: &[RawEvent], now_ns: u64) -> Wanted {
         let mut wanted = Wanted::new();
         // Pids that an earlier event of the batch introduces.
-        let mut told: Vec<u32> = Vec::new();
+        let mut told: HashSet<u32, RandomState> = HashSet::default();
         for event in events {
             let RawEvent { time_ns, task, body, .. } = event;
-            let known = |pid| told.contains(&pid);
             match body {
-                Body::Exec(exec) if exec.path.is_none() => {
+                Body::Exec(exec) if needs_proc(event, exec) => {
                     self.reads.is_alive(task.pid);
                     self.reads.want(task.pid, now_ns, &mut wanted);
                     continue;
@@ -79,7 +85,7 @@ impl State {
                     let parent = task.parent_pid.filter(|&pid| {
                         pid != task.pid && self.cache.by_pid(pid, *time_ns).is_none()
                     });
-                    if let Some(parent) = parent.filter(|&pid| !known(pid)) {
+                    if let Some(parent) = parent.filter(|pid| !told.contains(pid)) {
                         self.reads.want(parent, now_ns, &mut wanted);
                     }
                 }
@@ -93,10 +99,10 @@ impl State {
                     self.reads.is_alive(fork.child_pid);
                     self.reads.want(fork.child_pid, now_ns, &mut wanted);
                 }
-                told.push(fork.child_pid);
+                told.insert(fork.child_pid);
             }
             if matches!(body, Body::Exec(_)) {
-                told.push(task.pid);
+                told.insert(task.pid);
             } else if self.cache.find(task, *time_ns).is_none() && !told.contains(&task.pid) {
                 self.reads.want(task.pid, now_ns, &mut wanted);
             }
@@ -104,10 +110,11 @@ impl State {
         wanted
     }
 
-    /// The processes that waiting file events need and the cache does not have.
-    pub fn wanted_by_waiting(&mut self, now_ns: u64) -> Wanted {
+    /// The processes that file events need which are about to be stored, and the cache does not
+    /// have.
+    pub fn wanted_by_waiting(&mut self, until_ns: u64, now_ns: u64) -> Wanted {
         let mut wanted = Wanted::new();
-        let pids: Vec<u32> = self.waiting.pids().collect();
+        let pids: HashSet<u32, RandomState> = self.waiting.due(until_ns).collect();
         for pid in pids {
             if self.cache.by_pid(pid, now_ns).is_none() {
                 self.reads.want(pid, now_ns, &mut wanted);

@@ -325,3 +325,15 @@ fn hashes_are_of_the_content_the_event_left() {
     host.tables.set_options(Options { hashes: false, ..Options::default() }).unwrap();
     assert_eq!(column(&host.rows(TABLE, &[]), "hashed"), ["0", "0", "0", "0"]);
 }
+
+#[test]
+fn nobody_is_named_for_a_process_outside_our_pid_namespace() {
+    let host = watching(&["/w/%%"], &[], false);
+    host.give([fanotify(100 * SECOND, 0, FileAction::Create, "/w/x")]);
+    host.tables.flush(Duration::ZERO);
+    let rows = host.rows(TABLE, &[]);
+    for unknown in ["pid", "path", "process_id", "parent"] {
+        assert_eq!(rows[0].get(unknown), None, "{unknown}");
+    }
+    assert_eq!(host.tables.accounting().processes, (0, 0));
+}

@@ -394,3 +394,24 @@ fn the_sha256_of_an_executable_is_computed_only_when_named_and_only_of_the_same_
     std::fs::write(&path, "changed content").unwrap();
     assert_eq!(column(&host.rows(PROCESSES_TABLE, &[]), "sha256"), ["?", "?", "?"]);
 }
+
+#[test]
+fn a_container_is_found_by_audit_too_though_its_events_tell_no_cgroup() {
+    let host = Host::new(Options::default());
+    let id = "cd".repeat(32);
+    let inside = ProcProcess {
+        cgroup: bytes(&format!("/docker/{id}")),
+        ..in_proc(30, 6, Some(10), &["/bin/later"])
+    };
+    host.processes.0.lock().insert(30, inside);
+    let runc = Task { cgroup: bytes("/system.slice/docker.service"), ..task((10, 2), (1, 0)) };
+    let mut child = exec(6, (30, 6), (10, 2), &["/bin/app"]);
+    child.source = SourceKind::Audit;
+    child.task.start_ns = None;
+    let fork = Fork { child_pid: 30, ..Fork::default() };
+    host.give([event(6, runc, Body::Fork(fork)), child]);
+    let rows = host.rows(PROCESSES_TABLE, &[]);
+    // The event itself counts where it says something; /proc may have moved on.
+    rows[0].assert(&[("container_id", &id), ("path", "/bin/app"), ("cmdline", "/bin/app")]);
+    rows[0].assert(&[("process_id", &id_of((30, 6)))]);
+}
