@@ -298,7 +298,9 @@ impl Worker {
             };
             match locate::load(&mut self.tree, &mut self.filesystems, &missing) {
                 Loaded::Known => {}
-                Loaded::Unwatched => return Ok(Spot::Hidden),
+                Loaded::Unwatched => {
+                    return Err(Unresolved("the file system of an event is gone", None));
+                }
                 Loaded::Refused(errno) => {
                     return Err(Unresolved("opening a directory by its handle", Some(errno)));
                 }

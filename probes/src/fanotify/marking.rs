@@ -1,11 +1,12 @@
 //! Which marks, with which events, and what health says of them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::decode::Handle;
 use super::filesystems::How;
-use super::mounts::{self, Mount};
+use super::mounts::{self, Mounts};
 use super::path;
 use super::tree::{Found, Place};
 use super::walk::{Walk, Walked};
@@ -146,14 +147,15 @@ impl Worker {
         }
     }
 
-    fn mounts(&mut self) -> std::io::Result<Vec<Mount>> {
-        Ok(mounts::parse(&self.read_mounts()?))
+    fn mounts(&mut self) -> std::io::Result<Mounts> {
+        Ok(Mounts::parse(&self.read_mounts()?))
     }
 
     /// Marks directories where the file system cannot be marked, and takes `gone` bits off those
     /// that are marked.
-    fn walk_all(&mut self, mounts: &[Mount], gone: u64) {
-        let points: Vec<Vec<u8>> = mounts.iter().map(|mount| mount.point.clone()).collect();
+    fn walk_all(&mut self, mounts: &Mounts, gone: u64) {
+        let points: HashSet<Vec<u8>> =
+            mounts.list().iter().map(|mount| mount.point.clone()).collect();
         let mut failed = 0;
         for filesystem in self.filesystems.by_directory() {
             if std::mem::replace(&mut filesystem.walked, true) {
@@ -195,7 +197,7 @@ impl Worker {
             watch: &self.watch,
             mask: self.marking.mask,
             fsid,
-            mounts: &[],
+            mounts: &HashSet::new(),
         };
         let place = self.tree.child(parent.bytes(), name);
         let walked = walk.mark(&mut self.tree, &top, place);
@@ -259,8 +261,8 @@ fn report(walked: Walked, counters: &super::counters::Counters) -> u32 {
 
 /// Where marking has to begin so that roots are seen to come and go: above each root, and at the
 /// mounts below it.
-fn tops(roots: &[WatchRoot], mounts: &[Mount], device: (u32, u32)) -> Vec<Vec<u8>> {
-    let on = |path: &[u8]| mounts::mount_at(mounts, path).filter(|mount| mount.device == device);
+fn tops(roots: &[WatchRoot], mounts: &Mounts, device: (u32, u32)) -> Vec<Vec<u8>> {
+    let on = |path: &[u8]| mounts.at(path).filter(|mount| mount.device == device);
     let mut tops: Vec<Vec<u8>> = Vec::new();
     for root in roots {
         if on(&root.real).is_some() {
@@ -272,7 +274,7 @@ fn tops(roots: &[WatchRoot], mounts: &[Mount], device: (u32, u32)) -> Vec<Vec<u8
             let top = if on(top).is_some() { top } else { root.real.as_slice() };
             tops.push(top.to_vec());
         }
-        let inside = mounts.iter().filter(|mount| {
+        let inside = mounts.list().iter().filter(|mount| {
             mount.device == device
                 && path::below(&mount.point, &root.real).is_some_and(|rest| !rest.is_empty())
         });

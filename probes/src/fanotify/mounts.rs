@@ -2,6 +2,8 @@
 //!
 //! Rules over the text of `/proc/thread-self/mountinfo` (proc(5)); reads nothing itself.
 
+use std::collections::{HashMap, HashSet};
+
 use super::path;
 use super::watch::WatchRoot;
 
@@ -95,29 +97,60 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// All mounts, in the order of mountinfo. Lines that make no sense are left out.
-pub fn parse(text: &[u8]) -> Vec<Mount> {
-    text.split(|&byte| byte == b'\n').filter_map(Mount::parse).collect()
+/// The mounts of a mount namespace.
+#[derive(Debug, Default)]
+pub struct Mounts {
+    list: Vec<Mount>,
+    /// What is mounted on a mount, at a point: its place in the list.
+    on: HashMap<u32, HashMap<Vec<u8>, usize>>,
+    top: Option<usize>,
 }
 
-/// The mount a path is resolved on: the walk of the kernel, which at each point enters what is
-/// mounted on what it is in.
-pub fn mount_at<'a>(mounts: &'a [Mount], file: &[u8]) -> Option<&'a Mount> {
-    let known = |id: u32| mounts.iter().any(|mount| mount.id == id);
-    let mut here = mounts.iter().find(|mount| mount.point == b"/" && !known(mount.parent))?;
-    // Each step goes one mount deeper, so there are at most as many as there are mounts.
-    for _ in mounts {
-        let next = mounts
-            .iter()
-            .filter(|mount| mount.parent == here.id && mount.id != here.id)
-            .filter(|mount| path::below(file, &mount.point).is_some())
-            .min_by_key(|mount| mount.point.len());
-        match next {
-            Some(next) => here = next,
-            None => break,
+impl Mounts {
+    /// Reads the text of mountinfo. Lines that make no sense are left out.
+    pub fn parse(text: &[u8]) -> Self {
+        let list: Vec<Mount> = text.split(|&byte| byte == b'\n').filter_map(Mount::parse).collect();
+        let ids: HashSet<u32> = list.iter().map(|mount| mount.id).collect();
+        let mut mounts = Self::default();
+        for (index, mount) in list.iter().enumerate() {
+            if ids.contains(&mount.parent) && mount.parent != mount.id {
+                mounts.on.entry(mount.parent).or_default().insert(mount.point.clone(), index);
+            } else if mount.point == b"/" && mounts.top.is_none() {
+                mounts.top = Some(index);
+            }
         }
+        mounts.list = list;
+        mounts
     }
-    Some(here)
+
+    /// All of them.
+    pub fn list(&self) -> &[Mount] {
+        &self.list
+    }
+
+    /// The mount a path is resolved on: the walk of the kernel, which at each point enters what is
+    /// mounted on what it is in.
+    pub fn at(&self, file: &[u8]) -> Option<&Mount> {
+        let mut here = self.list.get(self.top?)?;
+        let ends = file.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let prefixes = ends.chain([file.len()]).filter_map(|end| file.get(..end));
+        for prefix in std::iter::once(&b"/"[..]).chain(prefixes.filter(|one| !one.is_empty())) {
+            // Several may be mounted on one point, one on top of the other.
+            for _ in &self.list {
+                let next = self.on.get(&here.id).and_then(|points| points.get(prefix));
+                match next.and_then(|&index| self.list.get(index)) {
+                    Some(next) => here = next,
+                    None => break,
+                }
+            }
+        }
+        Some(here)
+    }
+
+    /// Whether a path leads to this mount, so that nothing covers it.
+    fn is_visible(&self, mount: &Mount) -> bool {
+        self.at(&mount.point).is_some_and(|top| top.id == mount.id)
+    }
 }
 
 /// A place where a file system can be seen.
@@ -152,11 +185,9 @@ pub struct Plan {
 }
 
 /// Which file systems must be marked for these roots.
-pub fn plan(mounts: &[Mount], roots: &[WatchRoot]) -> Plan {
-    let visible: Vec<&Mount> = mounts
-        .iter()
-        .filter(|mount| mount_at(mounts, &mount.point).is_some_and(|top| top.id == mount.id))
-        .collect();
+pub fn plan(mounts: &Mounts, roots: &[WatchRoot]) -> Plan {
+    let visible: Vec<&Mount> =
+        mounts.list().iter().filter(|mount| mounts.is_visible(mount)).collect();
     let mut plan = Plan::default();
     let mut add = |mount: &Mount| {
         if plan.targets.iter().any(|target| target.device == mount.device) {
@@ -175,7 +206,7 @@ pub fn plan(mounts: &[Mount], roots: &[WatchRoot]) -> Plan {
             watched: mount.point.clone(),
         });
     };
-    for mount in roots.iter().filter_map(|root| mount_at(mounts, &root.real)) {
+    for mount in roots.iter().filter_map(|root| mounts.at(&root.real)) {
         add(mount);
     }
     let mut left_out: Vec<(Vec<u8>, String)> = Vec::new();

@@ -4,6 +4,7 @@
 //! as is what is done through another mount of the file system that has its own inodes, and if a
 //! directory above a root is renamed, paths go on with its old name.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -32,7 +33,7 @@ pub struct Walk<'a> {
     /// The id of the file system in events.
     pub fsid: [u8; 8],
     /// Points where something else is mounted: not entered.
-    pub mounts: &'a [Vec<u8>],
+    pub mounts: &'a HashSet<Vec<u8>>,
 }
 
 /// What came of a walk.

@@ -26,13 +26,14 @@ fn roots(roots: &[(&str, Option<u32>)]) -> Vec<WatchRoot> {
 }
 
 fn watched(asked: &[(&str, Option<u32>)]) -> Vec<String> {
-    let plan = plan(&parse(TABLE), &roots(asked));
+    let plan = plan(&Mounts::parse(TABLE), &roots(asked));
     plan.targets.iter().map(|one| String::from_utf8_lossy(&one.watched).into_owned()).collect()
 }
 
 #[test]
 fn lines_are_read_with_their_optional_fields_and_escapes() {
-    let mounts = parse(TABLE);
+    let mounts = Mounts::parse(TABLE);
+    let mounts = mounts.list();
     assert_eq!(mounts.len(), 10);
     let bind = mounts.iter().find(|mount| mount.id == 31).unwrap();
     assert_eq!((bind.parent, bind.device), (27, (254, 0)));
@@ -43,8 +44,8 @@ fn lines_are_read_with_their_optional_fields_and_escapes() {
 
 #[test]
 fn a_path_is_on_the_mount_that_a_walk_ends_on() {
-    let mounts = parse(TABLE);
-    let at = |path: &str| mount_at(&mounts, path.as_bytes()).unwrap().id;
+    let mounts = Mounts::parse(TABLE);
+    let at = |path: &str| mounts.at(path.as_bytes()).unwrap().id;
     assert_eq!(at("/"), 27);
     assert_eq!(at("/procfs"), 27);
     assert_eq!(at("/proc/1"), 22);
@@ -52,6 +53,8 @@ fn a_path_is_on_the_mount_that_a_walk_ends_on() {
     assert_eq!(at("/dev/shm/x"), 30);
     assert_eq!(at("/srv/deep"), 33);
     assert_eq!(at("/srv/deep/tmp"), 34);
+    assert_eq!(at("/srv/deep/tmp/x/y"), 34);
+    assert_eq!(at("/srv/deep/tmpfile"), 33);
 }
 
 #[test]
@@ -70,7 +73,7 @@ fn depth_keeps_mounts_out_that_lie_too_deep() {
 
 #[test]
 fn a_file_system_is_marked_once_and_seen_first_where_all_of_it_is() {
-    let plan = plan(&parse(TABLE), &roots(&[("/mnt", None), ("/etc", None)]));
+    let plan = plan(&Mounts::parse(TABLE), &roots(&[("/mnt", None), ("/etc", None)]));
     let [target] = &plan.targets[..] else { panic!("{plan:?}") };
     let points: Vec<_> = target.points.iter().map(|point| point.path.as_slice()).collect();
     assert_eq!(points, [&b"/"[..], b"/mnt/a\\b"]);
@@ -78,7 +81,7 @@ fn a_file_system_is_marked_once_and_seen_first_where_all_of_it_is() {
 
 #[test]
 fn what_is_no_storage_is_left_out_and_named_unless_it_was_asked_for() {
-    let plan = plan(&parse(TABLE), &roots(&[("/", None)]));
+    let plan = plan(&Mounts::parse(TABLE), &roots(&[("/", None)]));
     let kinds: Vec<_> = plan.targets.iter().map(|target| target.kind.as_str()).collect();
     assert_eq!(kinds, ["ext4", "devtmpfs", "tmpfs", "xfs", "tmpfs"]);
     let left_out: Vec<_> = plan.left_out.iter().map(|(_, kind)| kind.as_str()).collect();
@@ -88,7 +91,17 @@ fn what_is_no_storage_is_left_out_and_named_unless_it_was_asked_for() {
 
 #[test]
 fn a_mount_that_is_covered_is_not_marked() {
-    let plan = plan(&parse(TABLE), &roots(&[("/dev", None)]));
+    let plan = plan(&Mounts::parse(TABLE), &roots(&[("/dev", None)]));
     let devices: Vec<_> = plan.targets.iter().map(|target| target.device).collect();
     assert_eq!(devices, [(0, 6), (0, 28)]);
+}
+
+#[test]
+fn no_mounts_and_circles_of_mounts_hold_nothing() {
+    assert_eq!(Mounts::parse(b"").at(b"/x"), None);
+    let circle = b"1 2 0:1 / / rw - a a rw\n2 1 0:2 / / rw - b b rw\n";
+    assert_eq!(Mounts::parse(circle).at(b"/x"), None);
+    // The root of a container's namespace is mounted on what is not shown.
+    let own = b"5 5 0:1 / / rw - a a rw\n6 5 0:2 / /x rw - b b rw\n";
+    assert_eq!(Mounts::parse(own).at(b"/x/y").unwrap().id, 6);
 }
