@@ -25,7 +25,7 @@ pub mod fill;
 pub mod frame;
 pub mod gaps;
 pub mod reader;
-mod settle;
+pub mod settle;
 pub mod threads;
 
 pub use reader::{Arrived, Counts, Reader};

@@ -137,3 +137,27 @@ pub fn execs_of_children(events: &[RawEvent], parent: u32) -> (usize, usize, usi
     }
     (forks, execs, exits)
 }
+
+/// Held by a test that changes the audit subsystem, of which there is one; other programs' tests may
+/// take it too.
+pub fn audit_alone() -> std::fs::File {
+    assert_root();
+    let path = std::env::temp_dir().join("osquery-ebpf-audit-tests.lock");
+    let file = std::fs::File::create(path).unwrap();
+    file.lock().unwrap();
+    file
+}
+
+/// What auditctl says of settings and rules, without what only ever grows.
+pub fn auditctl() -> (String, String) {
+    let say = |option: &str| {
+        let said = std::process::Command::new("auditctl").arg(option).output();
+        let said = said.expect("auditctl, of the package auditd, is needed");
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let grows = |line: &&str| {
+        !["lost", "backlog ", "backlog_wait_time_actual"].iter().any(|word| line.starts_with(word))
+    };
+    let settings: Vec<_> = say("-s").lines().filter(grows).map(ToOwned::to_owned).collect();
+    (settings.join("\n"), say("-l"))
+}

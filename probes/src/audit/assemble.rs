@@ -58,6 +58,7 @@ pub struct Assembler {
     forget: VecDeque<Stamp>,
     gaps: Gaps,
     counts: Counts,
+    newest_ms: u64,
     /// PROCTITLE records do come, so that an event without one has lost it.
     proctitles: bool,
 }
@@ -81,6 +82,7 @@ const fn of_event(record: u16) -> bool {
             | kind::EOE
             | kind::PROCTITLE
             | kind::OPENAT2
+            | kind::URINGOP
     )
 }
 
@@ -96,6 +98,7 @@ impl Assembler {
             }
         };
         self.gaps.see(stamp.serial, now_ns);
+        self.newest_ms = self.newest_ms.max(stamp.time_ms);
         self.proctitles |= record == kind::PROCTITLE;
         if !of_event(record) {
             return;
@@ -163,6 +166,11 @@ impl Assembler {
         self.open.values().any(|open| open.since_ns <= since_ns)
     }
 
+    /// The newest stamp, Unix milliseconds.
+    pub const fn newest_ms(&self) -> u64 {
+        self.newest_ms
+    }
+
     /// Events open now.
     pub fn open(&self) -> usize {
         self.open.len()
@@ -190,7 +198,7 @@ impl Assembler {
         }
         let title = u32::from(self.proctitles && !group.proctitle);
         let missing = group.missing().saturating_add(title);
-        if group.syscall.is_none() {
+        if group.syscall.is_none() && !group.uring {
             self.counts.headless = self.counts.headless.saturating_add(1);
         } else if missing == 0 {
             self.counts.complete = self.counts.complete.saturating_add(1);

@@ -78,6 +78,10 @@ pub struct PendingWrite {
     pub fd: i32,
     /// Device and inode.
     pub object: InodeId,
+    /// The opening made or emptied it.
+    pub empty: bool,
+    /// When it was opened, Unix milliseconds.
+    pub opened_ms: u64,
 }
 
 /// What is asked for, of what the kernel cannot leave out by itself.
@@ -95,7 +99,10 @@ pub struct Asked {
 
 /// Tells what a group says.
 pub fn decode(group: &Group, asked: Asked, world: &mut dyn World) -> Decoded {
-    let Some(syscall) = &group.syscall else { return Decoded::Lost(kind_of_headless(group)) };
+    let Some(syscall) = &group.syscall else {
+        let kind = kind_of_headless(group);
+        return if group.uring { Decoded::Nothing } else { Decoded::Lost(kind) };
+    };
     if syscall.pid == asked.own_pid {
         return Decoded::Nothing;
     }
@@ -119,8 +126,9 @@ pub fn decode(group: &Group, asked: Asked, world: &mut dyn World) -> Decoded {
                 Ok(files::Told { now, write }) => {
                     let event = |file| event(group, syscall, Body::File(Box::new(file)), world);
                     let now = now.map(event).map(Box::new);
-                    match write.map(|WriteOpen { file, fd, object }| {
-                        Box::new(PendingWrite { event: event(file), fd, object })
+                    let opened_ms = group.stamp.time_ms;
+                    match write.map(|WriteOpen { file, fd, object, empty }| {
+                        Box::new(PendingWrite { event: event(file), fd, object, empty, opened_ms })
                     }) {
                         Some(write) => Decoded::Open(now, write),
                         None => now.map_or(Decoded::Nothing, Decoded::Event),

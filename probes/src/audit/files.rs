@@ -28,6 +28,8 @@ pub struct WriteOpen {
     pub fd: i32,
     /// Device and inode.
     pub object: InodeId,
+    /// The opening made or emptied it.
+    pub empty: bool,
 }
 
 /// What a call on a file was.
@@ -264,7 +266,8 @@ fn opened(
     let write = match (identity(item), fd) {
         (Some(object), Some(fd)) if writes && regular => {
             let file = File { action: FileAction::CloseWrite, result: None, ..file.clone() };
-            Some(WriteOpen { file, fd, object })
+            let empty = action != FileAction::Open;
+            Some(WriteOpen { file, fd, object, empty })
         }
         _ => None,
     };

@@ -82,6 +82,8 @@ pub struct Group {
     /// Flags of an `openat2` (its a2 points at them).
     pub open_flags: Option<u64>,
     pub proctitle: bool,
+    /// It is of an io_uring operation, recorded for rules of somebody else.
+    pub uring: bool,
     /// The EOE record is there.
     pub ended: bool,
     /// Records that did not follow the format.
@@ -102,6 +104,7 @@ impl Group {
             socketcall: None,
             open_flags: None,
             proctitle: false,
+            uring: false,
             ended: false,
             malformed: 0,
         }
@@ -148,6 +151,7 @@ impl Group {
                 self.open_flags = Some(value.ok_or(Malformed::Field("oflag"))?);
             }
             kind::PROCTITLE => self.proctitle = true,
+            kind::URINGOP => self.uring = true,
             kind::EOE => self.ended = true,
             _ => {}
         }
@@ -164,6 +168,9 @@ impl Group {
     /// Records that must still come, given what is there. It is 1 while nothing says what kind of
     /// event this is. PROCTITLE is not among them: many sites exclude it.
     pub fn missing(&self) -> u32 {
+        if self.uring {
+            return u32::from(!self.ended);
+        }
         let Some(syscall) = &self.syscall else { return 1 };
         let call = syscall.call();
         let exec = matches!(call, Some(Call::Execve | Call::Execveat));

@@ -18,6 +18,7 @@ pub mod kind {
     pub const EXECVE: u16 = 1309;
     pub const EOE: u16 = 1320;
     pub const PROCTITLE: u16 = 1327;
+    pub const URINGOP: u16 = 1336;
     pub const OPENAT2: u16 = 1337;
 }
 

@@ -1,0 +1,80 @@
+//! On the live kernel, alone: there is one audit subsystem.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use super::super::*;
+use crate::event::{Body, Concern, Exec, Exit, RawEvent};
+use crate::testkit::{
+    DEADLINE, Kept, audit_alone, auditctl, burst, config, execs_of_children, health,
+};
+
+fn start(config: &SourceConfig) -> (Box<dyn Running>, Arc<Kept>) {
+    let kept = Kept::new();
+    let sink: Arc<dyn Sink> = Arc::<Kept>::clone(&kept);
+    let source = AuditSource::look(&Host::read());
+    let running = Box::new(source).start(config, sink);
+    (running.unwrap_or_else(|error| panic!("{error}")), kept)
+}
+
+fn exec(event: &RawEvent) -> Option<Exec> {
+    match &event.body {
+        Body::Exec(exec) => Some((**exec).clone()),
+        _ => None,
+    }
+}
+
+fn exit(event: &RawEvent) -> Option<Exit> {
+    match &event.body {
+        Body::Exit(exit) => Some(exit.clone()),
+        _ => None,
+    }
+}
+
+#[test]
+fn everything_is_as_it_was_afterwards() {
+    let _alone = audit_alone();
+    let before = auditctl();
+    let (mut running, _kept) = start(&config(&Concern::ALL));
+    let during = auditctl();
+    assert_ne!(during, before);
+    running.stop();
+    assert_eq!(auditctl(), before);
+}
+
+#[test]
+fn an_exec_is_one_event_with_what_audit_the_connector_and_proc_say() {
+    let _alone = audit_alone();
+    let (running, kept) = start(&config(&[Concern::Process]));
+    let mut child = Command::new("/bin/sleep").arg("1000").current_dir("/usr").spawn().unwrap();
+    let pid = child.id();
+    let (event, exec) = kept.of(pid, |event| exec(event).map(|exec| (event.clone(), exec)));
+    assert_eq!(event.source, SourceKind::Audit);
+    assert_eq!(exec.args.bytes.as_deref(), Some(&b"/bin/sleep\x001000\0"[..]));
+    assert_eq!(exec.syscall, Some("execve"));
+    let found = crate::proc::read(pid).unwrap();
+    assert_eq!(event.task.start_ns, Some(found.start_ns));
+    assert_eq!(exec.path, found.exe);
+    assert_eq!(exec.cwd, found.cwd);
+    assert_eq!(event.task.creds, found.creds);
+    assert_eq!(event.task.cgroup, found.cgroup);
+    assert_eq!(event.task.namespaces, found.namespaces);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let exit = kept.of(pid, exit);
+    assert_eq!((exit.code, exit.signal), (None, Some(9)));
+    drop(running);
+}
+
+#[test]
+fn of_thirty_thousand_execs_each_is_an_event_or_a_counted_loss() {
+    const EXECS: usize = 3_000;
+    let _alone = audit_alone();
+    let (running, kept) = start(&config(&[Concern::Process]));
+    burst("/bin/true", "burst", EXECS);
+    assert!(running.flush(DEADLINE));
+    let (forks, execs, exits) = execs_of_children(&kept.all(), std::process::id());
+    let health = health(running.as_ref(), EventKind::Exec);
+    println!("{forks} {execs} {exits} {health:#?}");
+    assert_eq!(execs, forks);
+}

@@ -1,0 +1,175 @@
+//! Files that were opened for writing: what became of them.
+//!
+//! Audit sees the opening and not the writing. So each such file is looked at again now and then:
+//! while its writer holds it open nothing is said; once it is closed, the inode says whether it was
+//! written: a file that was empty at the opening by its size, another by its time of modification.
+//! That time is as coarse as the clock tick, so what was written within the same tick, right before
+//! the opening, counts too: a write is rather told twice than not at all. Files are not kept open
+//! for this, since that would keep their file system from being unmounted.
+
+use std::collections::VecDeque;
+
+use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, openat, stat};
+
+use crate::event::{Body, Bytes, FileAction, FileObject, RawEvent};
+
+use super::decode::{InodeId, PendingWrite};
+
+/// How often a file is looked at.
+pub const LOOK_NS: u64 = 250_000_000;
+
+/// Files looked at. Of more, the oldest are given up and counted.
+pub const MAX_PENDING: usize = 8192;
+
+/// What a look at a file found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Look {
+    /// Its writer still has it open.
+    Open,
+    /// It is closed, and is like this now, last modified then (Unix nanoseconds).
+    Closed(FileObject, i64),
+    /// It cannot be found any more.
+    Gone,
+}
+
+/// The files.
+#[derive(Debug, Default)]
+pub struct Writes {
+    pending: VecDeque<(u64, PendingWrite)>,
+    unknown: u64,
+}
+
+impl Writes {
+    /// A file was opened for writing.
+    pub fn add(&mut self, write: PendingWrite, now_ns: u64) {
+        self.pending.push_back((now_ns.saturating_add(LOOK_NS), write));
+        if self.pending.len() > MAX_PENDING {
+            self.pending.pop_front();
+            self.unknown = self.unknown.saturating_add(1);
+        }
+    }
+
+    /// Something happened to a file: one that is moved is looked for where it went.
+    pub fn follow(&mut self, event: &RawEvent) {
+        let Body::File(file) = &event.body else { return };
+        let (FileAction::Rename, Some(to), Some(object)) =
+            (file.action, &file.dest_path, &file.object)
+        else {
+            return;
+        };
+        for (_, write) in &mut self.pending {
+            if Some(write.object) == object.device.zip(object.inode)
+                && let Body::File(file) = &mut write.event.body
+            {
+                file.path = Some(to.clone());
+            }
+        }
+    }
+
+    /// Looks at the files whose turn it is. Those that were written are given out, with the time at
+    /// which they were found closed.
+    pub fn look(
+        &mut self,
+        now_ns: u64,
+        mut at: impl FnMut(&PendingWrite) -> Look,
+        out: &mut Vec<RawEvent>,
+    ) {
+        for _ in 0..self.pending.len() {
+            if self.pending.front().is_none_or(|(due_ns, _)| *due_ns > now_ns) {
+                break;
+            }
+            let Some((_, mut write)) = self.pending.pop_front() else { break };
+            match at(&write) {
+                Look::Open => self.pending.push_back((now_ns.saturating_add(LOOK_NS), write)),
+                Look::Gone => self.unknown = self.unknown.saturating_add(1),
+                Look::Closed(object, modified_ns) => {
+                    let opened_ns = write.opened_ms.saturating_mul(1_000_000);
+                    let written = if write.empty {
+                        object.size != Some(0)
+                    } else {
+                        u64::try_from(modified_ns).unwrap_or(0) >= opened_ns
+                    };
+                    if let Body::File(file) = &mut write.event.body {
+                        file.object = Some(object);
+                    }
+                    write.event.time_ns = now_ns;
+                    if written {
+                        out.push(write.event);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When a file is to be looked at next.
+    pub fn wait_ns(&self, now_ns: u64) -> Option<u64> {
+        self.pending.front().map(|(due_ns, _)| due_ns.saturating_sub(now_ns))
+    }
+
+    /// Makes it every file's turn, for somebody who waits.
+    pub fn hasten(&mut self, now_ns: u64) {
+        for (due_ns, _) in &mut self.pending {
+            *due_ns = (*due_ns).min(now_ns);
+        }
+    }
+
+    /// Files of which it could not be told whether they were written.
+    pub const fn unknown(&self) -> u64 {
+        self.unknown
+    }
+}
+
+/// Looks at a file on this host.
+pub fn look(write: &PendingWrite) -> Look {
+    let pid = write.event.task.pid;
+    // Through the link a descriptor's own file is found, whatever its name is by now.
+    if let Ok(held) = stat(format!("/proc/{pid}/fd/{}", write.fd))
+        && is(&held, write.object)
+    {
+        return Look::Open;
+    }
+    let path = match &write.event.body {
+        Body::File(file) => file.path.as_ref(),
+        _ => None,
+    };
+    match path.and_then(|path| found(path, write.object)) {
+        Some(found) => Look::Closed(object(&found), modified_ns(&found)),
+        None => Look::Gone,
+    }
+}
+
+fn found(path: &Bytes, object: InodeId) -> Option<Stat> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(CWD, path.as_ref(), flags, Mode::empty()).ok()?;
+    fstat(file).ok().filter(|found| is(found, object))
+}
+
+/// On some file systems the device differs from the recorded one (`places.rs`), and the path was
+/// told to be this inode's; then the number decides.
+const fn is(found: &Stat, (_, inode): InodeId) -> bool {
+    found.st_ino == inode
+}
+
+fn modified_ns(found: &Stat) -> i64 {
+    let nanos = i64::try_from(found.st_mtime_nsec).unwrap_or(0);
+    found.st_mtime.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+fn object(found: &Stat) -> FileObject {
+    FileObject {
+        device: Some(found.st_dev),
+        inode: Some(found.st_ino),
+        mode: Some(found.st_mode),
+        uid: Some(found.st_uid),
+        gid: Some(found.st_gid),
+        size: u64::try_from(found.st_size).ok(),
+        nlink: u32::try_from(found.st_nlink).ok(),
+        atime: Some(found.st_atime),
+        mtime: Some(found.st_mtime),
+        ctime: Some(found.st_ctime),
+        btime: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
