@@ -31,7 +31,7 @@ mod root {
 
     #[test]
     fn a_sql_error_goes_to_stderr_with_exit_1() {
-        let answer = shell(&["--json", "--exec", "true", "SELECT nothing FROM nowhere"]);
+        let answer = shell(&["--json", "--exec", "true", "SELECT missing FROM nowhere"]);
         assert_eq!(answer.code, Some(1));
         assert_eq!(answer.stdout, "");
         assert!(answer.stderr.contains("nowhere"), "{}", answer.stderr);

@@ -110,11 +110,14 @@ pub fn burst(count: u32, workers: u32, program: &Path, arguments: &[OsString]) -
 
 /// The grandchild waits until it has been given to another parent before it executes.
 pub fn orphan(program: &Path, arguments: &[OsString]) -> Result<Value> {
+    // Orphans come to us, so that we can wait for them.
+    nix::sys::prctl::set_child_subreaper(true)?;
     // SAFETY: this process has one thread, so the child may go on as if nothing had happened.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
             waitpid(child, None)?;
-            Ok(json!({ "parent": child.as_raw() }))
+            waitpid(Pid::from_raw(-1), None)?;
+            Ok(json!({ "first_parent": child.as_raw(), "parent": getpid().as_raw() }))
         }
         ForkResult::Child => {
             let parent = getpid();

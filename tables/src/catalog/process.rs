@@ -310,7 +310,7 @@ fn mode(row: &Row<'_>, out: &mut String) -> Cell {
 
 fn overflows(row: &Row<'_>, out: &mut String) -> Cell {
     let cut = [
-        (flag::ARGS_CUT, "args"),
+        (flag::ARGS_CUT, "cmdline"),
         (flag::ENV_CUT, "env"),
         (flag::PATH_CUT, "path"),
         (flag::CWD_CUT, "cwd"),
