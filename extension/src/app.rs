@@ -30,6 +30,8 @@ const GRACE: Duration = Duration::from_secs(60);
 const REFRESH: Duration = Duration::from_secs(60);
 /// What flushing the events of a command may take.
 const FLUSH: Duration = Duration::from_secs(10);
+/// What the shell runs when a statement over events has no rows yet.
+const NUDGE: &str = "exec true";
 /// The largest configuration file read.
 const CONFIG_BYTES: u64 = 64 << 20;
 
@@ -248,7 +250,14 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
     if arguments.exec.is_some() || collect.is_some() {
         shell.print(&sql, &style, &mut out)?;
     } else {
-        shell.print_first(&sql, &style, &stop, &mut out)?;
+        let nudge = || {
+            // On an idle host nobody may execute anything for long.
+            if let Err(error) = run_command(NUDGE, umask) {
+                log::debug!("{error}");
+            }
+            runtime.drain(FLUSH);
+        };
+        shell.print_first(&sql, &style, &stop, &nudge, &mut out)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -111,8 +111,8 @@ pub struct Shell {
     /// What both commands have.
     #[command(flatten)]
     pub common: Common,
-    /// Statements. Without --exec and --for, one over events waits up to five seconds for its first
-    /// row. None: a prompt opens
+    /// Statements. Without --exec and --for, one over events that has no row yet gets the events of
+    /// `sh -c "exec true"` to show, then waits up to five seconds for a row. None: a prompt opens
     #[arg(value_name = "SQL")]
     pub sql: Vec<String>,
 }

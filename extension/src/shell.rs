@@ -167,7 +167,8 @@ impl Shell {
     }
 
     /// Runs statements until one over events has a row, for [`FIRST_ROW`] at most, and prints the
-    /// last results. Statements that read no events are run once.
+    /// last results. Statements that read no events are run once. If there are no rows at first,
+    /// `nudge` is called once: it should make an event, so that an idle host has something to show.
     ///
     /// # Errors
     /// As [`Shell::print`].
@@ -176,19 +177,25 @@ impl Shell {
         sql: &str,
         style: &Style,
         stop: &Stop,
+        nudge: &dyn Fn(),
         out: &mut dyn Write,
     ) -> Result<(), RunError> {
         let until = Instant::now() + FIRST_ROW;
+        let mut nudged = false;
         loop {
             let mut answers: Vec<Answer> = Vec::new();
             self.host.query(sql, &mut |answer| answers.push(answer))?;
             let waits = answers.iter().any(|answer| answer.event_based)
                 && answers.iter().all(|answer| answer.rows.is_empty());
-            if !waits || Instant::now() >= until || stop.wait(RETRY) {
+            if !waits || Instant::now() >= until || (nudged && stop.wait(RETRY)) {
                 for answer in &answers {
                     print::print(answer, style, out)?;
                 }
                 return Ok(out.flush()?);
+            }
+            if !nudged {
+                nudge();
+                nudged = true;
             }
         }
     }

@@ -51,14 +51,14 @@ pub struct Settings {
     #[arg(long, value_name = "TIER")]
     pub tier: Option<Tier>,
     /// Load BPF even on kernels known to hang or panic with it
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = yes)]
     pub ignore_kernel_quirks: Option<bool>,
     /// What has rows in process events: exec, fork, setid, namespace [default: exec]
     #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = process_event)]
     pub process_events: Option<Vec<EventKind>>,
     /// Also report unix sockets
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = yes)]
     pub unix_sockets: Option<bool>,
     /// Also report the first datagram of each unconnected socket to each peer, as a connect
@@ -66,7 +66,7 @@ pub struct Settings {
           value_parser = yes)]
     pub datagram_peers: Option<bool>,
     /// Also report opens and reads of watched files
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = yes)]
     pub file_access: Option<bool>,
     /// Environment variables to keep; * at the end stands for anything
@@ -76,7 +76,7 @@ pub struct Settings {
     #[arg(long, value_name = "FORMAT")]
     pub ipv6_format: Option<Ipv6>,
     /// Compute hashes of files when a query names them [default: true]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = yes)]
     pub hashes: Option<bool>,
     /// Leave out what is done to, or by, these files (patterns with % and %%)
