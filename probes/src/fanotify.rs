@@ -57,6 +57,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod view;
 mod walk;
 mod watch;
 mod worker;

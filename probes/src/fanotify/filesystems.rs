@@ -16,8 +16,7 @@ use super::decode::Handle;
 use super::mounts::{Plan, Point, Target};
 use super::sys::{self, Group};
 
-/// Mounts of one file system tried for a path that is visible. Containers mount parts of one file
-/// system hundreds of times; the widest views come first.
+/// Mounts of one file system tried to open a directory by, where none shows all of it.
 const POINTS_TRIED: usize = 16;
 
 /// How a file system is marked.
@@ -44,7 +43,8 @@ pub struct Filesystem {
     pub how: How,
     /// Its directories are marked, where that is how.
     pub walked: bool,
-    points: Vec<(Point, Option<OwnedFd>)>,
+    points: Vec<Point>,
+    open: Vec<Option<OwnedFd>>,
 }
 
 impl Filesystem {
@@ -55,19 +55,20 @@ impl Filesystem {
         (self.kind != "btrfs").then(|| rustix::fs::makedev(major, minor))
     }
 
-    /// Mounts that can be tried.
-    pub fn points(&self) -> usize {
-        self.points.len().min(POINTS_TRIED)
+    /// Where it is mounted.
+    pub fn points(&self) -> &[Point] {
+        &self.points
     }
 
-    /// Where mount number `index` is.
-    pub fn point(&self, index: usize) -> Option<&Point> {
-        self.points.get(index).map(|(point, _)| point)
+    /// Mounts that can be opened.
+    pub fn mounts(&self) -> usize {
+        self.open.len()
     }
 
     /// A descriptor on mount number `index`.
     pub fn mount(&mut self, index: usize) -> Result<BorrowedFd<'_>, Errno> {
-        let (point, fd) = self.points.get_mut(index).ok_or(Errno::NOENT)?;
+        let point = self.points.get(index).ok_or(Errno::NOENT)?;
+        let fd = self.open.get_mut(index).ok_or(Errno::NOENT)?;
         if fd.is_none() {
             *fd = Some(sys::open_mount(&point.path)?);
         }
@@ -102,6 +103,12 @@ impl Filesystems {
         self.list.iter_mut().filter(|filesystem| matches!(filesystem.how, How::Directories(_)))
     }
 
+    /// Where the file system of a handle is mounted.
+    pub fn points_of(&self, handle: Handle<'_>) -> &[Point] {
+        let mut list = self.list.iter();
+        list.find(|one| one.fsid == handle.fsid()).map(Filesystem::points).unwrap_or_default()
+    }
+
     /// The one a handle belongs to.
     pub fn of(&mut self, handle: Handle<'_>) -> Option<&mut Filesystem> {
         self.list.iter_mut().find(|filesystem| filesystem.fsid == handle.fsid())
@@ -109,7 +116,7 @@ impl Filesystems {
 
     /// Closes what a batch has opened.
     pub fn release(&mut self) {
-        for (_, fd) in self.list.iter_mut().flat_map(|filesystem| &mut filesystem.points) {
+        for fd in self.list.iter_mut().flat_map(|filesystem| &mut filesystem.open) {
             *fd = None;
         }
     }
@@ -159,7 +166,13 @@ impl Filesystems {
 fn mark(group: &Group, target: Target, mask: u64) -> Result<Filesystem, String> {
     let shown = String::from_utf8_lossy(&target.watched).into_owned();
     let Target { device, kind, points, watched } = target;
-    let explain = |call: &str, error: Errno| format!("{call} {shown} ({kind}): {error}");
+    let explain = |call: &str, error: Errno| {
+        let why = match error {
+            Errno::NODEV => "ENODEV: it has no id to be told by (tmpfs has from 5.13)".to_owned(),
+            _ => error.to_string(),
+        };
+        format!("{call} {shown} ({kind}): {why}")
+    };
     if kind == "autofs" {
         return Err(format!("{shown} ({kind}): nothing is mounted yet"));
     }
@@ -174,8 +187,8 @@ fn mark(group: &Group, target: Target, mask: u64) -> Result<Filesystem, String> 
         }
         Err(error) => return Err(explain("fanotify_mark", error)),
     };
-    let points = points.into_iter().map(|point| (point, None)).collect();
-    Ok(Filesystem { device, kind, fsid, watched, how, walked: false, points })
+    let open = points.iter().take(POINTS_TRIED).map(|_| None).collect();
+    Ok(Filesystem { device, kind, fsid, watched, how, walked: false, points, open })
 }
 
 /// Whether a directory can be marked at all. Asks with a bit that no other mark of ours has, so that

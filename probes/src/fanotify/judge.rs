@@ -11,11 +11,11 @@ use super::counters::Counters;
 use super::decode::{Entry, Event, Handle};
 use super::interpret::{Sight, actions};
 use super::locate::{self, Loaded, Object};
-use super::path;
 use super::recent::Key;
 use super::seen::{Attrs, Seen, file_object};
 use super::sys;
 use super::tree::Found;
+use super::view::View;
 use super::watch::Verdict;
 use super::worker::{Worker, moves_directory};
 use crate::event::{Body, Bytes, File, FileAction, FileObject, RawEvent, SourceKind, Task};
@@ -290,9 +290,11 @@ impl Worker {
 
     fn spot(&mut self, entry: Entry<'_>, sequence: u64) -> Result<Spot, Unresolved> {
         let mut tries = 0;
-        let (dir, verdict) = loop {
-            let missing = match self.tree.at(entry.dir.bytes(), sequence, &self.watch) {
-                Found::At(path, verdict) => break (path, verdict),
+        let view = loop {
+            let points = self.filesystems.points_of(entry.dir);
+            let view = |path: &[u8]| View::new(&self.mounts, points, &self.watch, path);
+            let missing = match self.tree.at(entry.dir.bytes(), sequence, view) {
+                Found::At(view) => break view,
                 Found::Hidden => return Ok(Spot::Hidden),
                 Found::Unknown(missing) => missing,
             };
@@ -317,12 +319,15 @@ impl Worker {
                 return Err(Unresolved("a directory did not keep still", None));
             }
         };
-        let real = path::join(&dir, entry.name);
-        let shown = (verdict == Verdict::Maybe).then(|| self.watch.wanted(&real)).flatten();
-        Ok(match shown {
-            Some(shown) => Spot::Wanted { real, shown },
-            None => Spot::Unwanted { real },
-        })
+        if view.verdict == Verdict::Maybe {
+            for real in view.paths(entry.name) {
+                if let Some(shown) = self.watch.wanted(&real) {
+                    return Ok(Spot::Wanted { real, shown });
+                }
+            }
+        }
+        let unwanted = view.paths(entry.name).next();
+        Ok(unwanted.map_or(Spot::Hidden, |real| Spot::Unwanted { real }))
     }
 
     fn look_further(&mut self, tries: u32) {

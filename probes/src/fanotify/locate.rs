@@ -33,7 +33,7 @@ pub enum Loaded {
 pub fn load(tree: &mut Tree, filesystems: &mut Filesystems, dir: &Key) -> Loaded {
     let handle = Handle::new(dir);
     let Some(filesystem) = filesystems.of(handle) else { return Loaded::Unwatched };
-    for index in 0..filesystem.points() {
+    for index in 0..filesystem.mounts() {
         match load_by(tree, filesystem, index, dir) {
             Ok(true) => return Loaded::Known,
             Ok(false) | Err(Errno::NOENT) => {}
@@ -45,7 +45,7 @@ pub fn load(tree: &mut Tree, filesystems: &mut Filesystems, dir: &Key) -> Loaded
     Loaded::Known
 }
 
-/// Tries one mount. False: the directory is not visible there.
+/// Tries one mount. False: it does not show the directory.
 fn load_by(
     tree: &mut Tree,
     filesystem: &mut Filesystem,
@@ -53,17 +53,18 @@ fn load_by(
     dir: &Key,
 ) -> Result<bool, Errno> {
     let handle = Handle::new(dir);
-    let point = filesystem.point(index).ok_or(Errno::NOENT)?.path.clone();
+    let point = filesystem.points().get(index).ok_or(Errno::NOENT)?.clone();
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let fd = sys::open_by_handle(filesystem.mount(index)?, handle.file_handle(), flags)?;
     for _ in 0..ATTEMPTS {
+        if sys::stat_fd(fd.as_fd())?.stx_nlink == 0 {
+            return Err(Errno::STALE);
+        }
         let shown = sys::path_of(fd.as_fd())?;
-        let Some(rest) = path::below(&shown, &point) else { return Ok(false) };
-        if !is_same(&fd, &shown)? {
-            // Removed, covered by another mount, outside the mounted part, or just renamed.
-            if sys::stat_fd(fd.as_fd())?.stx_nlink == 0 {
-                return Err(Errno::STALE);
-            }
+        let Some(rest) = path::below(&shown, &point.path) else { return Ok(false) };
+        // Outside the part that is mounted the kernel gives a path all the same, from the root of
+        // the file system.
+        if point.root != b"/" && !is_same(&fd, &shown)? {
             continue;
         }
         let chain = ancestors(tree, &fd, dir, rest)?;
@@ -74,7 +75,7 @@ fn load_by(
             tree.set(child, Place::Child { parent, name: name.into() });
         }
         if let Some(top) = chain.top {
-            tree.set(top, Place::Top(point.into()));
+            tree.set(top, Place::Top(point.root.into()));
         }
         return Ok(true);
     }

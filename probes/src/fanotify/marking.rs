@@ -1,6 +1,5 @@
 //! Which marks, with which events, and what health says of them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -8,7 +7,8 @@ use super::decode::Handle;
 use super::filesystems::How;
 use super::mounts::{self, Mounts};
 use super::path;
-use super::tree::{Found, Place};
+use super::tree::Found;
+use super::view::View;
 use super::walk::{Walk, Walked};
 use super::watch::{Watch, WatchRoot, resolve_existing};
 use super::worker::Worker;
@@ -89,7 +89,7 @@ impl Worker {
             Watch::new(Arc::new(WatchNothing), resolve_existing)
         };
         let mask = self.marking.wanted(config.file_access);
-        let mounts = self.mounts().map_err(|error| StartError {
+        let mounts = self.present_mounts().map_err(|error| StartError {
             source_kind: SourceKind::Fanotify,
             what: "reading /proc/thread-self/mountinfo".to_owned(),
             why: error.to_string(),
@@ -103,6 +103,7 @@ impl Worker {
             why: refused.join(", "),
             remedy: "watch paths on a local file system".to_owned(),
         })?;
+        self.mounts = mounts;
         self.watch = watch;
         self.marking.mask = mask;
         self.own_pid = config.own_pid;
@@ -112,27 +113,27 @@ impl Worker {
         for filesystem in self.filesystems.by_directory() {
             filesystem.walked = false;
         }
-        self.walk_all(&mounts, before & !mask);
+        self.walk_all(before & !mask);
         Ok(())
     }
 
     /// Something was mounted or unmounted.
     pub(super) fn remark(&mut self) {
-        let mounts = match self.mounts() {
+        self.mounts = match self.present_mounts() {
             Ok(mounts) => mounts,
             Err(error) => {
                 self.counters.error(format!("/proc/thread-self/mountinfo: {error}"));
                 return;
             }
         };
-        let plan = mounts::plan(&mounts, self.watch.roots());
+        let plan = mounts::plan(&self.mounts, self.watch.roots());
         let mask = self.marking.mask;
         if let Err(refused) = self.filesystems.apply(&self.group, plan, mask, mask) {
             self.counters.error(refused.join(", "));
         }
         // A mount covers what was there before: whatever was visible may not be.
         self.tree.clear();
-        self.walk_all(&mounts, 0);
+        self.walk_all(0);
     }
 
     /// Events were lost: directories may be elsewhere, and there may be new ones.
@@ -142,20 +143,16 @@ impl Worker {
         for filesystem in self.filesystems.by_directory() {
             filesystem.walked = false;
         }
-        if let Ok(mounts) = self.mounts() {
-            self.walk_all(&mounts, 0);
-        }
+        self.walk_all(0);
     }
 
-    fn mounts(&mut self) -> std::io::Result<Mounts> {
+    fn present_mounts(&mut self) -> std::io::Result<Mounts> {
         Ok(Mounts::parse(&self.read_mounts()?))
     }
 
     /// Marks directories where the file system cannot be marked, and takes `gone` bits off those
     /// that are marked.
-    fn walk_all(&mut self, mounts: &Mounts, gone: u64) {
-        let points: HashSet<Vec<u8>> =
-            mounts.list().iter().map(|mount| mount.point.clone()).collect();
+    fn walk_all(&mut self, gone: u64) {
         let mut failed = 0;
         for filesystem in self.filesystems.by_directory() {
             if std::mem::replace(&mut filesystem.walked, true) {
@@ -166,13 +163,12 @@ impl Worker {
                 watch: &self.watch,
                 mask: self.marking.mask,
                 fsid: filesystem.fsid,
-                mounts: &points,
+                mounts: &self.mounts,
+                points: filesystem.points(),
             };
             walk.prune(&mut self.tree, gone);
-            for top in tops(self.watch.roots(), mounts, filesystem.device) {
-                let place = Place::Top(top.as_slice().into());
-                let walked = walk.mark(&mut self.tree, &top, place);
-                failed += report(walked, &self.counters);
+            for top in tops(self.watch.roots(), &self.mounts, filesystem.device) {
+                failed += report(walk.mark(&mut self.tree, &top), &self.counters);
             }
         }
         self.say(failed);
@@ -184,24 +180,24 @@ impl Worker {
         if filesystem.how == How::Whole {
             return;
         }
-        let fsid = filesystem.fsid;
-        let Found::At(above, _) = self.tree.at(parent.bytes(), u64::MAX, &self.watch) else {
-            return;
-        };
-        let top = path::join(&above, name);
-        if !self.watch.leads_to(&top) {
-            return;
-        }
         let walk = Walk {
             group: &self.group,
             watch: &self.watch,
             mask: self.marking.mask,
-            fsid,
-            mounts: &HashSet::new(),
+            fsid: filesystem.fsid,
+            mounts: &self.mounts,
+            points: filesystem.points(),
         };
+        let view = |path: &[u8]| View::new(&self.mounts, walk.points, &self.watch, path);
+        let Found::At(view) = self.tree.at(parent.bytes(), u64::MAX, view) else { return };
+        let mut paths = view.paths(name);
+        let Some(top) = paths.find(|path| self.watch.leads_to(path)) else { return };
+        let failed = report(walk.mark(&mut self.tree, &top), &self.counters);
+        // Its place goes by its parent's, not by the path it had when it was marked.
         let place = self.tree.child(parent.bytes(), name);
-        let walked = walk.mark(&mut self.tree, &top, place);
-        let failed = report(walked, &self.counters);
+        if self.tree.is_marked(dir.bytes()) {
+            self.tree.set(dir.bytes().into(), place);
+        }
         self.say(failed);
     }
 

@@ -156,6 +156,8 @@ impl Mounts {
 /// A place where a file system can be seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
+    /// Id of the mount.
+    pub id: u32,
     /// Where.
     pub path: Vec<u8>,
     /// The part of the file system that is seen there.
@@ -169,7 +171,8 @@ pub struct Target {
     pub device: (u32, u32),
     /// Its type.
     pub kind: String,
-    /// Where it can be seen, the widest view first.
+    /// Where it can be seen, the widest view first: all of it if there is such a place, and
+    /// whatever has to do with a root.
     pub points: Vec<Point>,
     /// The place that is watched: the mount that holds a root, or lies below one.
     pub watched: Vec<u8>,
@@ -184,6 +187,14 @@ pub struct Plan {
     pub left_out: Vec<(Vec<u8>, String)>,
 }
 
+/// Whether a root lies on this mount, or the mount on a path below a root.
+fn matters(point: &Point, roots: &[WatchRoot]) -> bool {
+    roots.iter().any(|root| {
+        path::below(&root.real, &point.path).is_some()
+            || path::below(&point.path, &root.real).is_some()
+    })
+}
+
 /// Which file systems must be marked for these roots.
 pub fn plan(mounts: &Mounts, roots: &[WatchRoot]) -> Plan {
     let visible: Vec<&Mount> =
@@ -196,9 +207,17 @@ pub fn plan(mounts: &Mounts, roots: &[WatchRoot]) -> Plan {
         let mut points: Vec<Point> = visible
             .iter()
             .filter(|other| other.device == mount.device)
-            .map(|other| Point { path: other.point.clone(), root: other.root.clone() })
+            .map(|other| Point {
+                id: other.id,
+                path: other.point.clone(),
+                root: other.root.clone(),
+            })
             .collect();
         points.sort_by_key(|point| (point.root.len(), point.path.len()));
+        if points.first().is_some_and(|widest| widest.root == b"/") {
+            let mut first = true;
+            points.retain(|point| std::mem::take(&mut first) || matters(point, roots));
+        }
         plan.targets.push(Target {
             device: mount.device,
             kind: mount.kind.clone(),

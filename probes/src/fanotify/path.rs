@@ -13,6 +13,11 @@ pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
+/// What [`below`] returned, below another directory.
+pub fn join_rest(dir: &[u8], rest: &[u8]) -> Vec<u8> {
+    if rest.is_empty() { dir.to_vec() } else { join(dir, rest) }
+}
+
 /// What of `path` lies below `dir`: empty when they are the same, else without leading slash.
 /// `None`: it is not below.
 pub fn below<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {

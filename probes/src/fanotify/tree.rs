@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use super::path;
 use super::recent::{Key, Recent};
-use super::watch::{Verdict, Watch};
+use super::view::View;
+use super::watch::Verdict;
 
 #[cfg(test)]
 mod tests;
@@ -24,10 +25,10 @@ pub const DIRECTORIES_KEPT: usize = 32_768;
 /// Deeper nesting than any path can have (`PATH_MAX` / 2): a bound against cycles.
 const MAX_DEPTH: usize = 2048;
 
-/// Where a directory is.
+/// Where a directory is within its file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
-    /// It is mounted here.
+    /// At this path, as mountinfo gives the root of a mount.
     Top(Arc<[u8]>),
     /// In another one.
     Child {
@@ -36,7 +37,7 @@ pub enum Place {
         /// Its name there.
         name: Arc<[u8]>,
     },
-    /// Nowhere that this mount namespace shows.
+    /// In no part that this mount namespace shows.
     Hidden,
 }
 
@@ -49,8 +50,7 @@ struct Node {
 #[derive(Debug, Clone)]
 struct Judged {
     epoch: u64,
-    path: Arc<[u8]>,
-    verdict: Verdict,
+    view: Arc<View>,
 }
 
 /// A rename or removal that is yet to be handled.
@@ -63,8 +63,8 @@ struct Detachment {
 /// The answer to where a directory was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// There, and what that means for the watch.
-    At(Arc<[u8]>, Verdict),
+    /// There, as this host sees it.
+    At(Arc<View>),
     /// Nowhere that is visible.
     Hidden,
     /// This one, itself or above it, must be loaded first.
@@ -215,21 +215,22 @@ impl Tree {
             None => self.nodes.get(dir)?,
         };
         match &node.judged {
-            Some(judged) if judged.epoch == epoch => Some(judged.verdict),
+            Some(judged) if judged.epoch == epoch => Some(judged.view.verdict),
             _ if node.place == Place::Hidden => Some(Verdict::Never),
             _ => None,
         }
     }
 
-    /// Where a directory was when event `sequence` happened.
-    pub fn at(&mut self, dir: &[u8], sequence: u64, watch: &Watch) -> Found {
+    /// Where a directory was when event `sequence` happened. `view` says how its path within the
+    /// file system is seen.
+    pub fn at(&mut self, dir: &[u8], sequence: u64, view: impl FnOnce(&[u8]) -> View) -> Found {
         let quiet = self.pending.is_empty();
         let epoch = self.epoch;
         if quiet
             && let Some(judged) = self.node(dir).and_then(|node| node.judged.as_ref())
             && judged.epoch == epoch
         {
-            return Found::At(Arc::clone(&judged.path), judged.verdict);
+            return Found::At(Arc::clone(&judged.view));
         }
         let mut names: Vec<Arc<[u8]>> = Vec::new();
         let mut current: Key = dir.into();
@@ -252,10 +253,9 @@ impl Tree {
             }
         };
         let path = names.iter().rev().fold(top.to_vec(), |path, name| path::join(&path, name));
-        let path: Arc<[u8]> = path.into();
-        let verdict = watch.verdict(&path);
+        let view = Arc::new(view(&path));
         if quiet {
-            let judged = Judged { epoch, path: Arc::clone(&path), verdict };
+            let judged = Judged { epoch, view: Arc::clone(&view) };
             let node = match self.marked.get_mut(dir) {
                 Some(node) => Some(node),
                 None => self.nodes.get(dir),
@@ -264,7 +264,7 @@ impl Tree {
                 node.judged = Some(judged);
             }
         }
-        Found::At(path, verdict)
+        Found::At(view)
     }
 
     fn node(&self, dir: &[u8]) -> Option<&Node> {

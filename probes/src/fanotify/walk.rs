@@ -4,7 +4,6 @@
 //! as is what is done through another mount of the file system that has its own inodes, and if a
 //! directory above a root is renamed, paths go on with its old name.
 
-use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -12,10 +11,12 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::mounts::{Mounts, Point};
 use super::path;
 use super::recent::Key;
 use super::sys::{self, Group};
 use super::tree::{Found, Place, Tree};
+use super::view::View;
 use super::watch::Watch;
 
 /// Directories marked at most. Each keeps its inode in memory, about one KiB.
@@ -32,8 +33,10 @@ pub struct Walk<'a> {
     pub mask: u64,
     /// The id of the file system in events.
     pub fsid: [u8; 8],
-    /// Points where something else is mounted: not entered.
-    pub mounts: &'a HashSet<Vec<u8>>,
+    /// What is mounted: other mounts are not entered.
+    pub mounts: &'a Mounts,
+    /// Where this file system is mounted.
+    pub points: &'a [Point],
 }
 
 /// What came of a walk.
@@ -47,8 +50,13 @@ pub struct Walked {
 
 impl Walk<'_> {
     /// Marks a directory and all below it that lead to something wanted.
-    pub fn mark(&self, tree: &mut Tree, top: &[u8], place: Place) -> Walked {
+    pub fn mark(&self, tree: &mut Tree, top: &[u8]) -> Walked {
         let mut walked = Walked::default();
+        let Some(mount) = self.mounts.at(top).filter(|mount| self.is_ours(mount.id)) else {
+            return walked;
+        };
+        let within = path::below(top, &mount.point).unwrap_or_default();
+        let place = Place::Top(path::join_rest(&mount.root, within).into());
         let mut todo = vec![(top.to_vec(), place)];
         while let Some((dir, place)) = todo.pop() {
             let key = match self.mark_one(tree, &dir, place) {
@@ -71,13 +79,21 @@ impl Walk<'_> {
                 }
                 let name = entry.file_name();
                 let child = path::join(&dir, name.as_bytes());
-                if self.watch.leads_to(&child) && !self.mounts.contains(&child) {
+                if self.watch.leads_to(&child) && !self.is_mounted_on(&child) {
                     let parent = Arc::clone(&key);
                     todo.push((child, Place::Child { parent, name: name.as_bytes().into() }));
                 }
             }
         }
         walked
+    }
+
+    fn is_ours(&self, mount: u32) -> bool {
+        self.points.iter().any(|point| point.id == mount)
+    }
+
+    fn is_mounted_on(&self, dir: &[u8]) -> bool {
+        self.mounts.at(dir).is_some_and(|mount| mount.point == dir)
     }
 
     fn mark_one(&self, tree: &mut Tree, dir: &[u8], place: Place) -> Result<Key, Errno> {
@@ -99,13 +115,14 @@ impl Walk<'_> {
     pub fn prune(&self, tree: &mut Tree, gone: u64) {
         let marked: Vec<Key> = tree.marked().cloned().collect();
         for key in marked.iter().filter(|key| key.starts_with(&self.fsid)) {
-            let Found::At(dir, _) = tree.at(key, u64::MAX, self.watch) else { continue };
-            let leads = self.watch.leads_to(&dir);
+            let view = |path: &[u8]| View::new(self.mounts, self.points, self.watch, path);
+            let Found::At(view) = tree.at(key, u64::MAX, view) else { continue };
+            let leads = view.dirs.iter().any(|dir| self.watch.leads_to(dir));
             let bits = if leads { gone } else { self.mask | gone | libc::FAN_EVENT_ON_CHILD };
-            if bits != 0
-                && let Err(error) = self.group.mark(libc::FAN_MARK_REMOVE, bits, &dir)
+            if let (Some(dir), true) = (view.dirs.first(), bits != 0)
+                && let Err(error) = self.group.mark(libc::FAN_MARK_REMOVE, bits, dir)
             {
-                log::debug!("fanotify: {}", describe(&dir, error));
+                log::debug!("fanotify: {}", describe(dir, error));
             }
             if !leads {
                 tree.unmark(key);

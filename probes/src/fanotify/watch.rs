@@ -103,11 +103,7 @@ impl Watch {
         aliases
             .filter_map(|root| {
                 let rest = path::below(file, &root.real)?;
-                Some(if rest.is_empty() {
-                    root.asked.clone()
-                } else {
-                    path::join(&root.asked, rest)
-                })
+                Some(path::join_rest(&root.asked, rest))
             })
             .find(|alias| self.filter.matches(alias))
     }
@@ -121,7 +117,7 @@ pub fn resolve_existing(asked: &[u8]) -> Vec<u8> {
         if let Ok(real) = std::fs::canonicalize(there) {
             let rest = path::below(asked, there.as_os_str().as_bytes()).unwrap_or_default();
             let real = real.as_os_str().as_bytes();
-            return if rest.is_empty() { real.to_vec() } else { path::join(real, rest) };
+            return path::join_rest(real, rest);
         }
         match there.parent() {
             Some(parent) => there = parent,

@@ -21,6 +21,7 @@ use super::held::HeldBack;
 use super::hot::Hot;
 use super::judge::FirstHalf;
 use super::marking::Marking;
+use super::mounts::Mounts;
 use super::queue::{Chunk, Queue};
 use super::recent::Recent;
 use super::seen::{INODES_KEPT, Seen, Stamp};
@@ -75,6 +76,7 @@ pub struct Worker {
     pub(super) watch: Watch,
     pub(super) tree: Tree,
     pub(super) filesystems: Filesystems,
+    pub(super) mounts: Mounts,
     pub(super) seen: Recent<Seen>,
     /// What was done to files before they had a name.
     pub(super) nameless: Recent<u64>,
@@ -124,6 +126,7 @@ impl Worker {
             watch: Watch::new(Arc::clone(&config.paths), <[u8]>::to_vec),
             tree: Tree::default(),
             filesystems: Filesystems::default(),
+            mounts: Mounts::default(),
             seen: Recent::new(INODES_KEPT),
             nameless: Recent::new(NAMELESS_KEPT),
             held: HeldBack::default(),

@@ -77,6 +77,9 @@ fn a_file_system_is_marked_once_and_seen_first_where_all_of_it_is() {
     let [target] = &plan.targets[..] else { panic!("{plan:?}") };
     let points: Vec<_> = target.points.iter().map(|point| point.path.as_slice()).collect();
     assert_eq!(points, [&b"/"[..], b"/mnt/a\\b"]);
+    // What no root has to do with is of no use.
+    let elsewhere = super::plan(&Mounts::parse(TABLE), &roots(&[("/etc", None)]));
+    assert_eq!(elsewhere.targets[0].points.len(), 1);
 }
 
 #[test]

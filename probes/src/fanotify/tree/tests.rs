@@ -1,22 +1,15 @@
 //! Where directories were, while what moves them is still to come.
 
 use super::*;
-use crate::source::{PathFilter, Root};
 
-struct UnderW;
-
-impl PathFilter for UnderW {
-    fn matches(&self, file: &[u8]) -> bool {
-        path::below(file, b"/w").is_some()
-    }
-
-    fn roots(&self) -> Vec<Root> {
-        vec![Root { path: "/w".into(), depth: None }]
-    }
-}
-
-fn watch() -> Watch {
-    Watch::new(Arc::new(UnderW), <[u8]>::to_vec)
+/// As if all that matters were below `/w`, and the file system mounted at `/`.
+fn view(internal: &[u8]) -> View {
+    let above = path::parent(b"/w") == internal;
+    let verdict = match path::below(internal, b"/w") {
+        None if !above => Verdict::Never,
+        _ => Verdict::Maybe,
+    };
+    View { dirs: vec![internal.to_vec()], entries: Vec::new(), verdict }
 }
 
 /// `/` is top, `/w` holds `d`, which holds `e`; `/u` is beside it.
@@ -32,8 +25,10 @@ fn tree() -> Tree {
 }
 
 fn at(tree: &mut Tree, dir: &str, sequence: u64) -> String {
-    match tree.at(dir.as_bytes(), sequence, &watch()) {
-        Found::At(path, verdict) => format!("{} {verdict:?}", String::from_utf8_lossy(&path)),
+    match tree.at(dir.as_bytes(), sequence, view) {
+        Found::At(view) => {
+            format!("{} {:?}", String::from_utf8_lossy(&view.dirs[0]), view.verdict)
+        }
         other => format!("{other:?}"),
     }
 }

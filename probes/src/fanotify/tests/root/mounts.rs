@@ -70,6 +70,37 @@ fn what_is_done_through_a_bind_mount_is_told_under_the_path_of_the_whole() {
 }
 
 #[test]
+fn a_root_on_a_bind_mount_is_watched_under_its_own_path() {
+    unshare_mounts();
+    let scene = Scene::new("/tmp");
+    let (whole, bound) = (scene.watched(), scene.other());
+    mount(&["--bind", whole.to_str().unwrap(), bound.to_str().unwrap()]);
+    let watching = Watching::on(&bound);
+    fs::create_dir(whole.join("by-the-whole")).unwrap();
+    fs::create_dir(bound.join("by-the-bind")).unwrap();
+    fs::create_dir(bound.join("by-the-bind/inner")).unwrap();
+    assert_eq!(
+        watching.done(&bound),
+        [did(Mkdir, "by-the-whole"), did(Mkdir, "by-the-bind"), did(Mkdir, "by-the-bind/inner")]
+    );
+}
+
+#[test]
+fn a_file_that_is_mounted_by_itself_is_watched_where_it_is() {
+    unshare_mounts();
+    let scene = Scene::new("/tmp");
+    let (watched, other) = (scene.watched(), scene.other());
+    fs::File::create(watched.join("resolv.conf")).unwrap();
+    fs::File::create(other.join("real")).unwrap();
+    let (real, shown) = (other.join("real"), watched.join("resolv.conf"));
+    mount(&["--bind", real.to_str().unwrap(), shown.to_str().unwrap()]);
+    let watching = Watching::on(&watched);
+    write(&shown);
+    fs::File::create(other.join("neighbour")).unwrap();
+    assert_eq!(watching.done(&watched), [did(CloseWrite, "resolv.conf")]);
+}
+
+#[test]
 fn what_another_mount_namespace_does_is_told_under_the_hosts_path() {
     let scene = Scene::new("/tmp");
     let watched = scene.watched();
