@@ -90,6 +90,7 @@ fn watch(path: PathBuf, sink: &Arc<Counter>) -> Result<Box<dyn Running>> {
         paths: Arc::new(Below(path)),
         file_access: false,
         unix_sockets: false,
+        datagram_peers: false,
         ring_bytes: RingBytes::default(),
         own_pid: 0,
     };

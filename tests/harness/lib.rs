@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -50,12 +51,16 @@ pub struct Answer {
     pub code: Option<i32>,
 }
 
-/// Runs `osquery-ebpf shell` once with these arguments.
+/// Every shell sees what the whole host does, the workloads of other tests too: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Runs `osquery-ebpf shell` once with these arguments, while no other test of this program does.
 ///
 /// # Panics
 /// If the program cannot be started, or exits 0 and prints with `--json` what is not JSON.
 #[must_use]
 pub fn shell(arguments: &[&str]) -> Answer {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut command = Command::new(program());
     command.arg("shell").args(arguments);
     let Output { status, stdout, stderr } = match command.output() {

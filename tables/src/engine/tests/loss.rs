@@ -65,7 +65,7 @@ fn cut_events_are_stored_and_counted() {
         osquery_ebpf_probes::event::Truncated { args: true, cwd: true, ..Default::default() };
     let exec = Exec { path: bytes("/bin/x"), truncated, ..Exec::default() };
     host.give([event(1, task((9, 1), (1, 0)), Body::Exec(Box::new(exec)))]);
-    host.rows("ebpf_process_events", &[])[0].assert(&[("overflows", "args,cwd")]);
+    host.rows("ebpf_process_events", &[])[0].assert(&[("overflows", "cmdline,cwd")]);
     assert_eq!(host.kind(EventKind::Exec).flow.truncated, 1);
 }
 
