@@ -13,10 +13,12 @@ mod root {
         let workload = workload.display();
         let rows = rows_after(
             &format!("{workload} burst 30000 --workers 2 {workload} noop"),
-            "SELECT (SELECT count(*) FROM process_events WHERE cmdline LIKE '%/workload noop') AS seen,
-                    lost_ring, lost_missed, malformed, evicted, expired, produced, received, stored,
-                    excluded, held
-             FROM ebpf_events_health WHERE kind = 'exec'",
+            &format!(
+                "SELECT (SELECT count(*) FROM process_events WHERE cmdline = '{workload} noop') AS seen,
+                        lost_ring, lost_missed, malformed, evicted, expired, produced, received,
+                        stored, excluded, held
+                 FROM ebpf_events_health WHERE kind = 'exec'"
+            ),
         );
         let [row] = rows.as_slice() else { panic!("{rows:#?}") };
         let seen = number(row, "seen");
