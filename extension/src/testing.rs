@@ -60,6 +60,11 @@ impl FakeTables {
         Arc::new(Self { rows: Mutex::new(Arc::new(rows)), ..Self::default() })
     }
 
+    /// Other events instead.
+    pub fn replace(&self, rows: Vec<FakeRow>) {
+        *self.rows.lock() = Arc::new(rows);
+    }
+
     /// One more event.
     pub fn push(&self, row: FakeRow) {
         let mut rows = self.rows.lock();
@@ -93,6 +98,10 @@ struct FakeScan {
 impl Scan for FakeScan {
     fn len(&self) -> usize {
         self.found.len()
+    }
+
+    fn rowid(&self, index: usize) -> Option<i64> {
+        i64::try_from(*self.found.get(index)?).ok()
     }
 
     fn row(&self, index: usize, value: &mut dyn FnMut(&'static str, &str)) {

@@ -228,10 +228,15 @@ impl<R: Record> View<'_, R> {
         word(self.record.source().as_str(), out)
     }
 
-    /// `eid`. The second row of a rename has the next one.
-    pub fn eid(&self, out: &mut String) -> Cell {
+    /// The number of this row, no other's. The second row of a rename has the next one.
+    pub fn event_id(&self) -> u64 {
         let second = u64::from(self.part == Part::To && self.record.ids() > 1);
-        text::push_eid(out, self.seq().saturating_add(second));
+        self.seq().saturating_add(second)
+    }
+
+    /// `eid`.
+    pub fn eid(&self, out: &mut String) -> Cell {
+        text::push_eid(out, self.event_id());
         Cell::Text
     }
 }

@@ -279,17 +279,27 @@ fn same_paths<R: Record>(segment: &Segment<R>, path: &str) -> Vec<Text> {
     segment.pool.iter().filter(|(_, bytes)| same(bytes)).map(|(text, _)| text).collect()
 }
 
+impl<R: Record> Rows<R> {
+    fn view(&self, index: usize) -> Option<View<'_, R>> {
+        let hit = self.hits.get(index)?;
+        let segment = self.snapshot.segments.get(hit.segment as usize)?;
+        let (index, part, context) = (hit.index as usize, hit.part, &self.context);
+        let (record, keys) = segment.record(index).zip(segment.keys(index))?;
+        Some(View { segment, index, record, keys, part, context })
+    }
+}
+
 impl<R: Record> Scan for Rows<R> {
     fn len(&self) -> usize {
         self.hits.len()
     }
 
+    fn rowid(&self, index: usize) -> Option<i64> {
+        i64::try_from(self.view(index)?.event_id()).ok()
+    }
+
     fn row(&self, index: usize, value: &mut dyn FnMut(&'static str, &str)) {
-        let Some(hit) = self.hits.get(index) else { return };
-        let Some(segment) = self.snapshot.segments.get(hit.segment as usize) else { return };
-        let (index, part, context) = (hit.index as usize, hit.part, &self.context);
-        let Some((record, keys)) = segment.record(index).zip(segment.keys(index)) else { return };
-        let view = View { segment, index, record, keys, part, context };
+        let Some(view) = self.view(index) else { return };
         let mut buffer = self.buffer.borrow_mut();
         for spec in self.columns.iter().filter_map(|&column| self.definition.specs.get(column)) {
             buffer.clear();

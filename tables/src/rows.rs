@@ -1,5 +1,7 @@
 //! Rows of the tables that are no events: made whole at each scan, few in number.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::column::Cell;
 use crate::constraint::Test;
 use crate::query::requested;
@@ -69,6 +71,18 @@ impl MadeRows {
 impl Scan for MadeRows {
     fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// The texts of a row (kind, source; what, name) tell it from all others, whatever its numbers
+    /// have become since the last scan.
+    fn rowid(&self, index: usize) -> Option<i64> {
+        let mut hasher = DefaultHasher::new();
+        for value in self.rows.get(index)? {
+            if let Value::Text(text) = value {
+                text.hash(&mut hasher);
+            }
+        }
+        i64::try_from(hasher.finish() >> 1).ok()
     }
 
     fn row(&self, index: usize, value: &mut dyn FnMut(&'static str, &str)) {

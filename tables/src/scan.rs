@@ -88,6 +88,15 @@ pub trait Scan: Send {
         self.len() == 0
     }
 
+    /// The number by which SQLite knows row `index`: the same for the same row in every scan, and no
+    /// other row's. For an `OR` over different columns SQLite scans once for each side, and drops
+    /// rows whose number it has seen. `None`: the row's position in the scan stands for it, which
+    /// makes such queries lose rows.
+    fn rowid(&self, index: usize) -> Option<i64> {
+        let _ = index;
+        None
+    }
+
     /// Gives each known value of row `index` to `value`, as column name and text, in the order of
     /// the schema. An unknown value is left out. `index` beyond the end gives nothing.
     fn row(&self, index: usize, value: &mut dyn FnMut(&'static str, &str));

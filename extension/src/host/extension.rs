@@ -20,8 +20,14 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// The largest answer. A table of a million rows with long command lines fits.
 const ANSWER_BYTES: usize = 2 << 30;
 
-/// Values of a row by index of their column; unknown ones are left out.
-pub(super) type Row = Box<[(u16, Box<str>)]>;
+/// A row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    /// Its number, where the extension gives one (`DynamicTableRow::get_rowid`).
+    pub(super) rowid: Option<Box<str>>,
+    /// Values by index of their column; unknown ones are left out.
+    pub(super) values: Box<[(u16, Box<str>)]>,
+}
 
 fn connect(socket: &Path) -> thrift::Result<(Input<Stream>, Output)> {
     let stream = UnixStream::connect(socket)?;
@@ -150,9 +156,14 @@ fn read_status(input: &mut Input<Stream>) -> thrift::Result<(Option<i32>, String
 fn read_row(input: &mut Input<Stream>, columns: &[String]) -> thrift::Result<Row> {
     let map = input.read_map_begin()?;
     let mut row = Vec::new();
+    let mut rowid = None;
     for _ in 0..map.size {
         let name = input.read_string()?;
         let value = input.read_string()?;
+        if name == "rowid" {
+            rowid = Some(value.into_boxed_str());
+            continue;
+        }
         // Extensions write columns in their order, so look from where the last one was.
         let from = row.last().map_or(0, |(index, _): &(u16, _)| usize::from(*index) + 1);
         let index = columns
@@ -165,5 +176,5 @@ fn read_row(input: &mut Input<Stream>, columns: &[String]) -> thrift::Result<Row
             row.push((index, value.into_boxed_str()));
         }
     }
-    Ok(row.into_boxed_slice())
+    Ok(Row { rowid, values: row.into_boxed_slice() })
 }

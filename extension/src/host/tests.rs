@@ -15,16 +15,16 @@ impl Observer for Ignore {
 }
 
 /// A host, and an extension that is registered with it.
-struct Pair {
+pub(super) struct Pair {
     host: Option<Host>,
-    tables: Arc<FakeTables>,
+    pub(super) tables: Arc<FakeTables>,
     stop: Arc<Stop>,
     session: Option<std::thread::JoinHandle<Ended>>,
     _directory: tempfile::TempDir,
 }
 
 impl Pair {
-    fn start(tables: Arc<FakeTables>) -> Self {
+    pub(super) fn start(tables: Arc<FakeTables>) -> Self {
         let directory = directory();
         Self::start_with(tables, Options::new(directory.path().join("osquery.em")), directory)
     }
@@ -55,7 +55,7 @@ impl Pair {
         self.host.as_ref().unwrap()
     }
 
-    fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+    pub(super) fn rows(&self, sql: &str) -> Vec<Vec<String>> {
         let mut rows = Vec::new();
         self.host()
             .query(sql, &mut |answer| {
@@ -141,6 +141,18 @@ fn a_join_scans_once_for_each_outer_row() {
     let sql = "SELECT a.pid FROM process_events a JOIN process_events b ON a.pid = b.pid";
     assert_eq!(pair.rows(sql).len(), 3);
     assert_eq!(pair.tables.requests.lock().len(), 4);
+}
+
+/// SQLite scans once for each side and drops rows whose number it has seen. With positions as
+/// numbers, the first row of one side passed for the first row of the other.
+#[test]
+fn an_or_over_two_columns_keeps_the_rows_of_both_sides() {
+    let pair = Pair::start(three());
+    pair.tables.requests.lock().clear();
+    let sql = "SELECT pid FROM process_events WHERE path = '/bin/false' OR eid = '0000000003' \
+               ORDER BY pid";
+    assert_eq!(pair.rows(sql), [["2"], ["3"]]);
+    assert_eq!(pair.tables.requests.lock().len(), 2);
 }
 
 #[test]

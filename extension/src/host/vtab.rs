@@ -361,7 +361,7 @@ impl TableCursor {
                 let values = self.content.names.iter().enumerate().filter_map(|(index, name)| {
                     Some((u16::try_from(index).ok()?, row.remove(name)?.into_boxed_str()))
                 });
-                values.collect()
+                Row { rowid: None, values: values.collect() }
             };
             return Ok(rows.into_iter().map(row).collect());
         }
@@ -418,7 +418,8 @@ unsafe impl VTabCursor for TableCursor {
         let index = usize::try_from(i).map_err(module_error)?;
         let column = self.content.columns.get(index);
         let value = self.rows.get(self.at).and_then(|row| {
-            row.iter().find(|(at, _)| usize::from(*at) == index).map(|(_, value)| &**value)
+            let mut values = row.values.iter();
+            values.find(|(at, _)| usize::from(*at) == index).map(|(_, value)| &**value)
         });
         let (Some(column), Some(value)) = (column, value) else {
             return ctx.set_result(rusqlite::types::Null);
@@ -432,7 +433,12 @@ unsafe impl VTabCursor for TableCursor {
     }
 
     fn rowid(&self) -> rusqlite::Result<i64> {
-        i64::try_from(self.at).map_err(module_error)
+        // The row's position in this scan, unless the extension knows better. Positions of two scans
+        // of one statement coincide, and SQLite then takes different rows for the same.
+        match self.rows.get(self.at).and_then(|row| row.rowid.as_deref()) {
+            Some(rowid) => rowid.trim().parse().map_err(module_error),
+            None => i64::try_from(self.at).map_err(module_error),
+        }
     }
 }
 

@@ -117,6 +117,12 @@ pub fn write_scan(output: &mut Output, scan: &dyn Scan) -> thrift::Result<()> {
     for index in 0..rows {
         encoded.clear();
         let mut values = 0_i32;
+        if let Some(rowid) = scan.rowid(index) {
+            // Not a column: osqueryd takes the row's number from it.
+            text(&mut encoded, "rowid");
+            text(&mut encoded, &rowid.to_string());
+            values = values.saturating_add(1);
+        }
         scan.row(index, &mut |name, value| {
             text(&mut encoded, name);
             text(&mut encoded, value);

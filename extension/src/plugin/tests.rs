@@ -91,11 +91,13 @@ fn only_the_columns_asked_for_are_given() {
     let context = json!({"constraints": [], "colsUsed": ["pid"], "colsUsedBitset": 1}).to_string();
     let pairs = [("action", "generate"), ("context", context.as_str())];
     let (_, _, rows) = call(&mut client, "table", EVENTS.name, &pairs);
-    assert_eq!(rows, [request(&[("pid", "0")]), request(&[("pid", "1")])]);
+    let row = |pid| request(&[("pid", pid), ("rowid", pid)]);
+    assert_eq!(rows, [row("0"), row("1")]);
     let context = json!({"constraints": [], "colsUsed": [], "colsUsedBitset": 0}).to_string();
     let pairs = [("action", "generate"), ("context", context.as_str())];
     let (_, _, rows) = call(&mut client, "table", EVENTS.name, &pairs);
-    assert_eq!(rows, [BTreeMap::new(), BTreeMap::new()]);
+    let row = |rowid| request(&[("rowid", rowid)]);
+    assert_eq!(rows, [row("0"), row("1")]);
 }
 
 #[test]

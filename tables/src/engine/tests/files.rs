@@ -179,6 +179,38 @@ fn a_rename_is_two_rows_of_one_transaction_and_one_operation() {
     assert_eq!(host.kind(EventKind::File).counts.stored, 5);
 }
 
+/// SQLite scans once for each side of an `OR` and drops rows whose number it has seen: a number that
+/// were a row's position in its scan would lose rows.
+#[test]
+fn a_rows_number_is_its_own_and_the_same_in_every_scan() {
+    let host = watching(&["/w/%%"], &[], false);
+    host.give([
+        change(1, FileAction::Create, "/w/a", None),
+        change(2, FileAction::Rename, "/w/a", Some("/w/b")),
+        change(3, FileAction::Unlink, "/w/b", None),
+    ]);
+    for (table, column) in [(TABLE, "target_path"), (PROCESS_TABLE, "path")] {
+        let numbers = |constraints: &[(&str, Op, &str)]| {
+            let found = host.tables.tables().iter().find(|found| found.name == table).unwrap();
+            let constraints = constraints.iter().map(|(column, op, value)| Constraint {
+                column: found.column(column).unwrap(),
+                op: *op,
+                value: (*value).to_owned(),
+            });
+            let constraints = constraints.collect();
+            let request = Request { constraints, columns: Some(vec![]), caller: Caller::AdHoc };
+            let scan = host.tables.scan(table, &request).unwrap();
+            (0..scan.len()).map(|index| scan.rowid(index).unwrap()).collect::<Vec<_>>()
+        };
+        let all = numbers(&[]);
+        let own: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(own.len(), all.len());
+        let last =
+            numbers(&[(column, Op::Eq, "/w/b"), ("time", Op::Ge, &(BOOT_UNIX + 3).to_string())]);
+        assert_eq!(last, [*all.last().unwrap()]);
+    }
+}
+
 #[test]
 fn links_name_what_was_before_first_where_the_core_does() {
     let host = watching(&["/w/%%"], &[], false);
