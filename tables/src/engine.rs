@@ -245,7 +245,11 @@ impl EventTables {
         batch.fresh = self.read(&wanted);
         let mut state = self.state.lock();
         Self::learn(&mut state, &wanted, &batch);
+        let connects = state.connects.len();
         state.tick(until_ns, &batch);
+        if state.connects.len() < connects {
+            self.changed.notify_all();
+        }
     }
 
     fn batch<'a>(&self, active: &'a Active) -> Batch<'a> {

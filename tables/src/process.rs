@@ -95,14 +95,14 @@ pub struct Process {
 }
 
 impl Process {
-    fn new(pid: u32, start_ns: Option<u64>, identity: &Identity) -> Self {
+    fn new(pid: u32, start_ns: Option<u64>, identity: &Identity, unknown: &Arc<Image>) -> Self {
         Self {
             pid,
             start_ns,
             id: start_ns.map(|start_ns| identity.process(ProcessKey { pid, start_ns })),
             parent_pid: None,
             creator: None,
-            image: Arc::default(),
+            image: Arc::clone(unknown),
             since_ns: 0,
             previous: None,
             cwd: None,
@@ -153,6 +153,8 @@ pub struct ProcessCache {
     by_key: HashMap<(u32, u64), Slot, RandomState>,
     by_pid: HashMap<u32, Slot, RandomState>,
     identity: Identity,
+    /// Of processes whose program is not known yet. Not counted, as it is there once.
+    unknown: Arc<Image>,
     shared_bytes: usize,
     epoch: u64,
     counts: CacheCounts,
@@ -172,6 +174,7 @@ impl ProcessCache {
             by_key: HashMap::default(),
             by_pid: HashMap::default(),
             identity,
+            unknown: Arc::default(),
             shared_bytes: 0,
             epoch: 0,
             counts: CacheCounts::default(),
@@ -248,10 +251,11 @@ impl ProcessCache {
         let found = self.find(task, time_ns);
         let slot = match found {
             Some(slot) => slot,
-            None => self.insert(Process::new(task.pid, task.start_ns, &self.identity))?,
+            None => self.insert(self.new_process(task.pid, task.start_ns))?,
         };
         self.slab.touch(slot);
         self.update(slot, task, time_ns);
+        self.make_room(0);
         Some(slot)
     }
 
@@ -316,7 +320,8 @@ impl ProcessCache {
         }
         self.release_image(Some(before));
         self.release_image(forgotten);
-        self.make_room(Some(slot));
+        // The process itself was used last, so it goes last.
+        self.make_room(0);
     }
 
     /// Where a process works from now on.
@@ -366,7 +371,7 @@ impl ProcessCache {
             self.touch_ancestor(creator);
             return Some(known);
         }
-        let mut process = Process::new(child.pid, child.start_ns, &self.identity);
+        let mut process = self.new_process(child.pid, child.start_ns);
         if let Some(parent) = self.slab.get_mut(creator) {
             parent.ancestor = true;
             process.parent_pid = Some(parent.pid);
@@ -400,7 +405,7 @@ impl ProcessCache {
         let known = self.by_key(found.key()).or_else(|| self.unstarted(found.pid));
         let slot = match known {
             Some(slot) => slot,
-            None => self.insert(Process::new(found.pid, Some(found.start_ns), &self.identity))?,
+            None => self.insert(self.new_process(found.pid, Some(found.start_ns)))?,
         };
         let mut task = found.to_task();
         if let Some(process) = self.slab.get(slot) {
@@ -430,7 +435,12 @@ impl ProcessCache {
         }
     }
 
+    fn new_process(&self, pid: u32, start_ns: Option<u64>) -> Process {
+        Process::new(pid, start_ns, &self.identity, &self.unknown)
+    }
+
     fn insert(&mut self, mut process: Process) -> Option<Slot> {
+        self.make_room(1);
         self.counts.inserted = self.counts.inserted.saturating_add(1);
         let (pid, ticks) = (process.pid, process.ticks());
         process.older = self.by_pid.get(&pid).copied();
@@ -439,24 +449,22 @@ impl ProcessCache {
         if let Some(ticks) = ticks {
             self.by_key.insert((pid, ticks), slot);
         }
-        self.make_room(Some(slot));
         Some(slot)
     }
 
-    /// Evicts until the bounds hold, sparing one process.
-    fn make_room(&mut self, spared: Option<Slot>) {
+    /// Evicts until there is room for so many more processes.
+    fn make_room(&mut self, more: usize) {
         let (processes, bytes) = self.limits;
         loop {
             let (live, exited) = self.len();
-            let held = live.saturating_add(exited);
+            let held = live.saturating_add(exited).saturating_add(more);
             // The tables never shrink, so only what goes with a process counts for the bytes.
             let used = self.shared_bytes.saturating_add(held.saturating_mul(PER_PROCESS));
             if held <= processes && used <= bytes {
                 return;
             }
-            let ended = self.slab.least_used(List::Exited).filter(|&slot| Some(slot) != spared);
-            let victim = ended.or_else(|| self.slab.least_used(List::Live));
-            let Some(slot) = victim.filter(|&slot| Some(slot) != spared) else { return };
+            let ended = self.slab.least_used(List::Exited);
+            let Some(slot) = ended.or_else(|| self.slab.least_used(List::Live)) else { return };
             if ended.is_some() {
                 self.counts.evicted_exited = self.counts.evicted_exited.saturating_add(1);
             } else {
@@ -501,6 +509,7 @@ impl ProcessCache {
             && Arc::strong_count(&shared) == 1
         {
             let freed = shared.len().saturating_add(SHARED_OVERHEAD);
+            debug_assert!(freed <= self.shared_bytes, "released what was never counted");
             self.shared_bytes = self.shared_bytes.saturating_sub(freed);
         }
     }
@@ -509,6 +518,7 @@ impl ProcessCache {
         if let Some(image) = image
             && Arc::strong_count(&image) == 1
         {
+            debug_assert!(image.bytes() <= self.shared_bytes, "released what was never counted");
             self.shared_bytes = self.shared_bytes.saturating_sub(image.bytes());
         }
     }

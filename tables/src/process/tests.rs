@@ -139,7 +139,7 @@ fn bytes_are_bounded_and_come_back_to_nothing() {
     assert!(cache.counts().evicted_live > 0);
     // Whatever was counted in is counted out.
     cache.limits = (0, 0);
-    cache.make_room(None);
+    cache.make_room(0);
     assert_eq!((cache.len(), cache.shared_bytes), ((0, 0), 0));
     assert!(cache.by_key.is_empty() && cache.by_pid.is_empty());
 }

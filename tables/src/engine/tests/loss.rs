@@ -226,3 +226,35 @@ fn typical_socket_and_file_events_take_at_most_250_bytes() {
         assert!((100..=250).contains(&each), "{:?}: {each} bytes", kind.kind);
     }
 }
+
+#[test]
+fn sources_and_queries_at_once_lose_nothing() {
+    let host = Host::new(Options::default());
+    let sink = host.tables.sink();
+    const THREADS: u32 = 4;
+    const EACH: u32 = 5_000;
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let sink = Arc::clone(&sink);
+            scope.spawn(move || {
+                for first in (0..EACH).step_by(50) {
+                    let pids = first..first + 50;
+                    let mut batch: Vec<RawEvent> = pids
+                        .map(|n| exec(100, (1 + thread * EACH + n, 5), (1, 0), &["/bin/x"]))
+                        .collect();
+                    sink.accept(&mut batch);
+                }
+            });
+        }
+        let mut had = std::collections::BTreeSet::new();
+        let mut execution = 0;
+        while had.len() < (THREADS * EACH) as usize {
+            execution += 1;
+            for row in host.scheduled("ebpf_process_events", "q", execution) {
+                assert!(had.insert(row.get("pid").unwrap().to_owned()), "given twice");
+            }
+        }
+    });
+    assert_eq!(host.kind(EventKind::Exec).counts.stored, u64::from(THREADS * EACH));
+    assert!(host.scheduled("ebpf_process_events", "q", 0).is_empty());
+}
