@@ -32,8 +32,8 @@ const STALE_WAIT: Duration = Duration::from_millis(1);
 enum Spot {
     /// There, and wanted under this path.
     Wanted { real: Vec<u8>, shown: Vec<u8> },
-    /// There, and not wanted.
-    Unwanted { real: Vec<u8> },
+    /// At any of these, none of which is wanted.
+    Unwanted { reals: Vec<Vec<u8>> },
     /// Nowhere that this host's mount namespace shows.
     Hidden,
 }
@@ -43,16 +43,27 @@ impl Spot {
         matches!(self, Self::Wanted { .. })
     }
 
-    fn shown(self) -> Option<Bytes> {
+    fn real(&self) -> Option<&[u8]> {
         match self {
-            Self::Wanted { shown: path, .. } | Self::Unwanted { real: path } => Some(path.into()),
+            Self::Wanted { real, .. } => Some(real),
+            Self::Unwanted { reals } => reals.first().map(Vec::as_slice),
             Self::Hidden => None,
         }
     }
 
-    fn real(&self) -> Option<&[u8]> {
+    /// The path to be told: of several, that which is most like the other end's, as both are then
+    /// by the same mount.
+    fn shown(&self, other: Option<&Self>) -> Option<&[u8]> {
         match self {
-            Self::Wanted { real, .. } | Self::Unwanted { real } => Some(real),
+            Self::Wanted { shown, .. } => Some(shown),
+            Self::Unwanted { reals } => {
+                let like = other.and_then(Self::real).unwrap_or_default();
+                let common = |path: &&Vec<u8>| {
+                    path.iter().zip(like).take_while(|(one, other)| one == other).count()
+                };
+                // The first of the best: the order is that of the view.
+                reals.iter().rev().max_by_key(common).map(Vec::as_slice)
+            }
             Self::Hidden => None,
         }
     }
@@ -202,10 +213,7 @@ impl Worker {
         let object = locate::object(&mut self.filesystems, event.object, to.real());
         let key = self.key(event.object, object.as_ref());
         let file_object = self.file_object(event.object, object.as_ref());
-        let path: Arc<[u8]> = match &to {
-            Spot::Wanted { shown: path, .. } | Spot::Unwanted { real: path } => (&**path).into(),
-            Spot::Hidden => Arc::default(),
-        };
+        let path: Arc<[u8]> = to.shown(Some(&from)).unwrap_or_default().into();
         let renamed = renamed(event.has(libc::FAN_ONDIR), Some(from), Some(to), file_object);
         self.push(key.as_deref(), made(event.pid, time_ns, renamed));
         if let Some(key) = key {
@@ -326,8 +334,8 @@ impl Worker {
                 }
             }
         }
-        let unwanted = view.paths(entry.name).next();
-        Ok(unwanted.map_or(Spot::Hidden, |real| Spot::Unwanted { real }))
+        let reals: Vec<Vec<u8>> = view.paths(entry.name).collect();
+        Ok(if reals.is_empty() { Spot::Hidden } else { Spot::Unwanted { reals } })
     }
 
     fn look_further(&mut self, tries: u32) {
@@ -408,8 +416,8 @@ impl Worker {
 fn renamed(is_dir: bool, from: Option<Spot>, to: Option<Spot>, object: Option<FileObject>) -> File {
     File {
         action: FileAction::Rename,
-        path: from.and_then(Spot::shown),
-        dest_path: to.and_then(Spot::shown),
+        path: from.as_ref().and_then(|from| from.shown(to.as_ref())).map(Bytes::from),
+        dest_path: to.as_ref().and_then(|to| to.shown(from.as_ref())).map(Bytes::from),
         object,
         is_dir: Some(is_dir),
         syscall: None,
