@@ -135,11 +135,9 @@ impl Worker {
         let named = event.mask & both == both && is_there(&real, object.as_ref());
         let before = key.as_ref().and_then(|key| self.seen.get(key).cloned());
         let mut mask = event.mask;
-        if let Some(handle) = event.object
-            && event.has(libc::FAN_CREATE)
-        {
-            self.hot.release(&self.group, &mut self.filesystems, handle);
-            mask |= self.nameless.remove(handle.bytes()).unwrap_or(0);
+        if let (Some(key), true) = (&key, event.has(libc::FAN_CREATE)) {
+            self.hot.release(&self.group, &mut self.filesystems, Handle::new(key));
+            mask |= self.nameless.remove(key).unwrap_or(0);
         }
         let actions = actions(&Sight {
             mask,
@@ -233,6 +231,9 @@ impl Worker {
             let from = self.halves.second(who).map(|first| first.from);
             if spot.wanted() || from.as_ref().is_some_and(Spot::wanted) {
                 let object = locate::object(&mut self.filesystems, None, spot.real());
+                if let Some(key) = self.key(None, object.as_ref()) {
+                    self.hot.release(&self.group, &mut self.filesystems, Handle::new(&key));
+                }
                 let file_object = self.file_object(None, object.as_ref());
                 let file = renamed(is_dir, from, Some(spot.clone()), file_object);
                 self.push(None, made(event.pid, time_ns, file));
