@@ -169,6 +169,9 @@ fn mark(group: &Group, target: Target, mask: u64) -> Result<Filesystem, String> 
     let explain = |call: &str, error: Errno| {
         let why = match error {
             Errno::NODEV => "ENODEV: it has no id to be told by (tmpfs has from 5.13)".to_owned(),
+            Errno::OPNOTSUPP => {
+                "EOPNOTSUPP: it gives no handles (overlayfs does from 6.6)".to_owned()
+            }
             _ => error.to_string(),
         };
         format!("{call} {shown} ({kind}): {why}")

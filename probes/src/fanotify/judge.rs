@@ -32,8 +32,8 @@ const STALE_WAIT: Duration = Duration::from_millis(1);
 enum Spot {
     /// There, and wanted under this path.
     Wanted { real: Vec<u8>, shown: Vec<u8> },
-    /// There, and not wanted.
-    Unwanted { real: Vec<u8> },
+    /// At any of these, none of which is wanted.
+    Unwanted { reals: Vec<Vec<u8>> },
     /// Nowhere that this host's mount namespace shows.
     Hidden,
 }
@@ -43,16 +43,27 @@ impl Spot {
         matches!(self, Self::Wanted { .. })
     }
 
-    fn shown(self) -> Option<Bytes> {
+    fn real(&self) -> Option<&[u8]> {
         match self {
-            Self::Wanted { shown: path, .. } | Self::Unwanted { real: path } => Some(path.into()),
+            Self::Wanted { real, .. } => Some(real),
+            Self::Unwanted { reals } => reals.first().map(Vec::as_slice),
             Self::Hidden => None,
         }
     }
 
-    fn real(&self) -> Option<&[u8]> {
+    /// The path to be told: of several, that which is most like the other end's, as both are then
+    /// by the same mount.
+    fn shown(&self, other: Option<&Self>) -> Option<&[u8]> {
         match self {
-            Self::Wanted { real, .. } | Self::Unwanted { real } => Some(real),
+            Self::Wanted { shown, .. } => Some(shown),
+            Self::Unwanted { reals } => {
+                let like = other.and_then(Self::real).unwrap_or_default();
+                let common = |path: &&Vec<u8>| {
+                    path.iter().zip(like).take_while(|(one, other)| one == other).count()
+                };
+                // The first of the best: the order is that of the view.
+                reals.iter().rev().max_by_key(common).map(Vec::as_slice)
+            }
             Self::Hidden => None,
         }
     }
@@ -124,11 +135,9 @@ impl Worker {
         let named = event.mask & both == both && is_there(&real, object.as_ref());
         let before = key.as_ref().and_then(|key| self.seen.get(key).cloned());
         let mut mask = event.mask;
-        if let Some(handle) = event.object
-            && event.has(libc::FAN_CREATE)
-        {
-            self.hot.release(&self.group, &mut self.filesystems, handle);
-            mask |= self.nameless.remove(handle.bytes()).unwrap_or(0);
+        if let (Some(key), true) = (&key, event.has(libc::FAN_CREATE)) {
+            self.hot.release(&self.group, &mut self.filesystems, Handle::new(key));
+            mask |= self.nameless.remove(key).unwrap_or(0);
         }
         let actions = actions(&Sight {
             mask,
@@ -202,10 +211,7 @@ impl Worker {
         let object = locate::object(&mut self.filesystems, event.object, to.real());
         let key = self.key(event.object, object.as_ref());
         let file_object = self.file_object(event.object, object.as_ref());
-        let path: Arc<[u8]> = match &to {
-            Spot::Wanted { shown: path, .. } | Spot::Unwanted { real: path } => (&**path).into(),
-            Spot::Hidden => Arc::default(),
-        };
+        let path: Arc<[u8]> = to.shown(Some(&from)).unwrap_or_default().into();
         let renamed = renamed(event.has(libc::FAN_ONDIR), Some(from), Some(to), file_object);
         self.push(key.as_deref(), made(event.pid, time_ns, renamed));
         if let Some(key) = key {
@@ -225,6 +231,9 @@ impl Worker {
             let from = self.halves.second(who).map(|first| first.from);
             if spot.wanted() || from.as_ref().is_some_and(Spot::wanted) {
                 let object = locate::object(&mut self.filesystems, None, spot.real());
+                if let Some(key) = self.key(None, object.as_ref()) {
+                    self.hot.release(&self.group, &mut self.filesystems, Handle::new(&key));
+                }
                 let file_object = self.file_object(None, object.as_ref());
                 let file = renamed(is_dir, from, Some(spot.clone()), file_object);
                 self.push(None, made(event.pid, time_ns, file));
@@ -326,8 +335,8 @@ impl Worker {
                 }
             }
         }
-        let unwanted = view.paths(entry.name).next();
-        Ok(unwanted.map_or(Spot::Hidden, |real| Spot::Unwanted { real }))
+        let reals: Vec<Vec<u8>> = view.paths(entry.name).collect();
+        Ok(if reals.is_empty() { Spot::Hidden } else { Spot::Unwanted { reals } })
     }
 
     fn look_further(&mut self, tries: u32) {
@@ -408,8 +417,8 @@ impl Worker {
 fn renamed(is_dir: bool, from: Option<Spot>, to: Option<Spot>, object: Option<FileObject>) -> File {
     File {
         action: FileAction::Rename,
-        path: from.and_then(Spot::shown),
-        dest_path: to.and_then(Spot::shown),
+        path: from.as_ref().and_then(|from| from.shown(to.as_ref())).map(Bytes::from),
+        dest_path: to.as_ref().and_then(|to| to.shown(from.as_ref())).map(Bytes::from),
         object,
         is_dir: Some(is_dir),
         syscall: None,

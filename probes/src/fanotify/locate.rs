@@ -16,6 +16,9 @@ use super::tree::{Place, Tree};
 /// Times a directory is looked at again that was renamed while its path was being read.
 const ATTEMPTS: usize = 3;
 
+/// What d_path (fs/d_path.c) adds to the path of what has been removed.
+const DELETED: &[u8] = b" (deleted)";
+
 /// What came of loading a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loaded {
@@ -57,14 +60,15 @@ fn load_by(
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let fd = sys::open_by_handle(filesystem.mount(index)?, handle.file_handle(), flags)?;
     for _ in 0..ATTEMPTS {
-        if sys::stat_fd(fd.as_fd())?.stx_nlink == 0 {
-            return Err(Errno::STALE);
-        }
         let shown = sys::path_of(fd.as_fd())?;
         let Some(rest) = path::below(&shown, &point.path) else { return Ok(false) };
         // Outside the part that is mounted the kernel gives a path all the same, from the root of
-        // the file system.
-        if point.root != b"/" && !is_same(&fd, &shown)? {
+        // the file system; and of what is removed it says so in the name.
+        let removed = shown.ends_with(DELETED);
+        if (removed || point.root != b"/") && !is_same(&fd, &shown)? {
+            if removed {
+                return Err(Errno::STALE);
+            }
             continue;
         }
         let chain = ancestors(tree, &fd, dir, rest)?;

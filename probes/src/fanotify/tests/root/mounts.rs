@@ -83,6 +83,10 @@ fn a_root_on_a_bind_mount_is_watched_under_its_own_path() {
         watching.done(&bound),
         [did(Mkdir, "by-the-whole"), did(Mkdir, "by-the-bind"), did(Mkdir, "by-the-bind/inner")]
     );
+    // The end that is not watched is told by the same mount.
+    let watching = Watching::on(&bound.join("by-the-bind"));
+    run("exec mv by-the-bind/inner moved", &whole);
+    assert_eq!(watching.done(&bound), [did_to(Rename, "by-the-bind/inner", "moved")]);
 }
 
 #[test]

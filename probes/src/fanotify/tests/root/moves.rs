@@ -32,7 +32,8 @@ fn a_tree_removed_at_once_is_told_name_by_name() {
         let watching = Watching::on(&watched);
         run("exec rm -r tree", &watched);
         let done: BTreeSet<Done> = watching.done(&watched).into_iter().collect();
-        assert_eq!(done, expected);
+        let wrong: Vec<_> = done.symmetric_difference(&expected).collect();
+        assert!(wrong.is_empty(), "{wrong:?} {:?}", watching.health());
     }
 }
 

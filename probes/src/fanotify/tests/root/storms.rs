@@ -110,10 +110,12 @@ fn is_ignored(inode: u64) -> bool {
 
 #[test]
 fn an_unwatched_file_written_all_the_time_is_silenced_until_it_comes_into_the_watch() {
-    for file_system in ["/tmp", "/dev/shm"] {
+    for (file_system, source) in
+        [("/tmp", Fanotify::new()), ("/dev/shm", Fanotify::new()), ("/tmp", Fanotify::by_names())]
+    {
         let scene = Scene::new(file_system);
         let watched = scene.watched();
-        let watching = Watching::on(&watched);
+        let watching = Watching::start(source, &below(&[&watched]));
         let path = scene.other().join("log");
         write(&path);
         let inode = fs::metadata(&path).unwrap().ino();
@@ -123,7 +125,7 @@ fn an_unwatched_file_written_all_the_time_is_silenced_until_it_comes_into_the_wa
             is_ignored(inode)
         });
         assert_eq!(watching.done(&watched), []);
-        fs::rename(&path, watched.join("log")).unwrap();
+        run("exec mv out/log in/log", scene.base.path());
         let from = path.to_str().unwrap();
         assert_eq!(watching.done(&watched), [did_to(FileAction::Rename, from, "log")]);
         assert!(!is_ignored(inode));
