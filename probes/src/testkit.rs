@@ -64,6 +64,7 @@ pub fn config(concerns: &[Concern]) -> SourceConfig {
         paths: Arc::new(WatchNothing),
         file_access: false,
         unix_sockets: false,
+        datagram_peers: false,
         ring_bytes: crate::source::RingBytes::default(),
         own_pid: 1,
     }
