@@ -7,6 +7,7 @@
 
 pub mod audit;
 pub mod bpf;
+pub mod choice;
 pub mod clock;
 pub mod connector;
 pub mod decode;

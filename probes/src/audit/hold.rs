@@ -10,10 +10,10 @@ use crate::event::{EventKind, ProcessKey, SourceKind};
 use crate::source::StartError;
 
 use super::control::Control;
-use super::rule::Rule;
+use super::rule::{KEY, Rule, list};
 use super::status::{ON, Status, mask};
 use super::tenure::Found;
-use super::wishes::Wish;
+use super::wishes::{KEYS, Wish};
 
 /// A rule that could not be added.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Hold {
     /// Our rules that are in place. Some may have been put there by another of us.
     placed: Vec<(EventKind, Rule)>,
     refused: Vec<Refused>,
+    /// Which of [`KEYS`] our rules have.
+    turn: usize,
 }
 
 impl Hold {
@@ -51,7 +53,7 @@ impl Hold {
         let start_ns = Stat::read(own_pid, u64::MAX).map_or(0, |stat| stat.start_ns);
         let found = Found::new(&status, ProcessKey { pid: own_pid, start_ns });
         control.add(&found.marker()).map_err(|error| failed("adding a rule", &error))?;
-        Ok(Self { found, placed: Vec::new(), refused: Vec::new() })
+        Ok(Self { found, placed: Vec::new(), refused: Vec::new(), turn: 0 })
     }
 
     /// Switches recording on.
@@ -66,13 +68,22 @@ impl Hold {
         control.set(&Status { enabled: ON, ..status }, mask::ENABLED)
     }
 
-    /// Makes the rules in the kernel those that are wished for, as far as it takes them. Rules that
-    /// somebody removed are added again. How many were added.
+    /// Makes the rules in the kernel those that are wished for, given the key they are to have, as
+    /// far as it takes them. Rules that somebody removed are added again, and rules that somebody
+    /// put others behind go behind those. How many were added.
     ///
     /// # Errors
     /// The rules cannot be listed.
-    pub fn place(&mut self, control: &mut Control, wishes: &[Wish]) -> io::Result<usize> {
+    pub fn place(
+        &mut self,
+        control: &mut Control,
+        wishes: impl Fn(&str) -> Vec<Wish>,
+    ) -> io::Result<usize> {
         let rules = control.rules()?;
+        if self.is_overtaken(&rules) {
+            self.turn = self.turn.wrapping_add(1);
+        }
+        let wishes = wishes(KEYS.get(self.turn % KEYS.len()).copied().unwrap_or(KEY));
         self.refused.clear();
         let mut placed = Vec::with_capacity(wishes.len());
         let mut added = 0_usize;
@@ -81,7 +92,7 @@ impl Hold {
             control.add(&marker)?;
             added = added.saturating_add(1);
         }
-        for wish in wishes {
+        for wish in &wishes {
             let forms = || std::iter::once(&wish.rule).chain(&wish.simpler);
             if let Some(rule) = forms().find(|rule| rules.contains(rule)) {
                 placed.push((wish.kind, rule.clone()));
@@ -106,6 +117,13 @@ impl Hold {
             }
         }
         Ok(added)
+    }
+
+    /// Whether a rule of somebody else, which has to come first, stands behind one of ours.
+    fn is_overtaken(&self, rules: &[Rule]) -> bool {
+        let is_placed = |rule: &Rule| self.placed.iter().any(|(_, placed)| placed == rule);
+        let mut rules = rules.iter().filter(|rule| rule.list == list::EXIT);
+        rules.by_ref().any(is_placed) && rules.any(|rule| !rule.is_ours())
     }
 
     /// Sets the limits for records to be sent to us and nobody to wait for us.

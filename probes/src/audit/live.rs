@@ -119,14 +119,14 @@ impl Work {
     /// # Errors
     /// What the kernel answered; then everything is as it was.
     pub fn begin(&mut self) -> Result<(), StartError> {
-        let wishes = self.wishes();
+        let rules = self.rules();
         let Some(hold) = &mut self.hold else { return Ok(()) };
         let control = &mut self.control;
         let done = hold
             .switch_on(control)
             .map_err(|error| failed("switching recording on", &error))
             .and_then(|()| {
-                hold.place(control, &wishes).map_err(|error| failed("adding its rules", &error))
+                hold.place(control, rules).map_err(|error| failed("adding its rules", &error))
             });
         if let Err(error) = done {
             self.leave();
@@ -421,7 +421,11 @@ impl Work {
                 log::warn!("audit: records are sent to pid {} now; reading along", status.pid);
                 self.stream.to_multicast(now_ns)
             }
-            Way::Multicast if !nobody || now_ns < self.buffers.step_aside_until_ns => return,
+            Way::Multicast if !nobody => {
+                self.buffers.step_aside_until_ns = 0;
+                return;
+            }
+            Way::Multicast if now_ns < self.buffers.step_aside_until_ns => return,
             Way::Registered | Way::Multicast => {
                 log::info!("audit: records are sent to nobody; taking them");
                 let registered = self.stream.to_registered(now_ns);
@@ -452,9 +456,9 @@ impl Work {
     }
 
     fn keep_rules(&mut self) {
-        let wishes = self.wishes();
+        let rules = self.rules();
         let Some(hold) = &mut self.hold else { return };
-        match hold.place(&mut self.control, &wishes) {
+        match hold.place(&mut self.control, rules) {
             Ok(0) => {}
             Ok(added) => log::warn!("audit: added {added} rules again that somebody had removed"),
             Err(error) => {
@@ -477,8 +481,8 @@ impl Work {
         state.refused = hold.refused().to_vec();
     }
 
-    /// The rules for what is wanted of what audit gives.
-    pub(super) fn wishes(&self) -> Vec<Wish> {
+    /// The rules for what is wanted of what audit gives, by the key they are to have.
+    fn rules(&self) -> impl Fn(&str) -> Vec<Wish> + use<> {
         let roots = self.config.paths.roots();
         // Execs are wanted with any kind of process event: the process cache lives on them.
         let process = self.config.wants(Concern::Process);
@@ -486,21 +490,19 @@ impl Work {
             self.config.kinds.contains(kind) || (process && *kind == EventKind::Exec)
         };
         let kinds: Vec<EventKind> = self.kinds.iter().copied().filter(wanted).collect();
-        wishes(&Want {
-            kinds: &kinds,
-            roots: &roots,
-            file_access: self.config.file_access,
-            unix_sockets: self.config.unix_sockets,
-            own_pid: self.config.own_pid,
-            archs: Arch::of_host(),
-        })
+        let SourceConfig { file_access, unix_sockets, own_pid, .. } = self.config;
+        move |key| {
+            let archs = Arch::of_host();
+            let (kinds, roots) = (kinds.as_slice(), roots.as_slice());
+            wishes(&Want { kinds, roots, file_access, unix_sockets, own_pid, archs, key })
+        }
     }
 
     fn reconfigure(&mut self, config: SourceConfig) -> Result<(), StartError> {
         let before = std::mem::replace(&mut self.config, config);
-        let wishes = self.wishes();
+        let rules = self.rules();
         let Some(hold) = &mut self.hold else { return Ok(()) };
-        if let Err(error) = hold.place(&mut self.control, &wishes) {
+        if let Err(error) = hold.place(&mut self.control, rules) {
             self.config = before;
             return Err(failed("changing its rules", &error));
         }

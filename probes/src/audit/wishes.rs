@@ -48,14 +48,22 @@ pub struct Want<'a> {
     pub own_pid: u32,
     /// The instruction sets of programs here.
     pub archs: &'a [Arch],
+    /// What the rules' key is to be, beginning with [`KEY`].
+    pub key: &'a str,
 }
+
+/// The keys our rules have in turn. With the other key, the same rules can be put behind those that
+/// somebody has added since, before the old ones go.
+pub const KEYS: [&str; 2] = [KEY, "osquery-ebpf/2"];
 
 /// The rules for what is wanted.
 pub fn wishes(want: &Want<'_>) -> Vec<Wish> {
     let mut wishes = Vec::new();
     for &arch in want.archs {
         if want.kinds.contains(&EventKind::Exec) {
-            wishes.push(plain(EventKind::Exec, succeeded(arch, &[Call::Execve, Call::Execveat])));
+            wishes.push(
+                want.plain(EventKind::Exec, succeeded(arch, &[Call::Execve, Call::Execveat])),
+            );
         }
         if want.kinds.contains(&EventKind::Setid) {
             let calls = [
@@ -68,11 +76,11 @@ pub fn wishes(want: &Want<'_>) -> Vec<Wish> {
                 Call::Setfsuid,
                 Call::Setfsgid,
             ];
-            wishes.push(plain(EventKind::Setid, succeeded(arch, &calls)));
+            wishes.push(want.plain(EventKind::Setid, succeeded(arch, &calls)));
         }
         if want.kinds.contains(&EventKind::Namespace) {
             let rule = succeeded(arch, &[Call::Unshare, Call::Setns]);
-            wishes.push(plain(EventKind::Namespace, rule));
+            wishes.push(want.plain(EventKind::Namespace, rule));
         }
         if want.kinds.contains(&EventKind::Socket) {
             sockets(want, arch, &mut wishes);
@@ -84,12 +92,14 @@ pub fn wishes(want: &Want<'_>) -> Vec<Wish> {
     wishes
 }
 
-fn plain(kind: EventKind, rule: Rule) -> Wish {
-    Wish { kind, rule: keyed(rule), simpler: None }
-}
+impl Want<'_> {
+    fn plain(&self, kind: EventKind, rule: Rule) -> Wish {
+        Wish { kind, rule: self.keyed(rule), simpler: None }
+    }
 
-fn keyed(rule: Rule) -> Rule {
-    rule.with_text(Field::FilterKey, KEY.as_bytes())
+    fn keyed(&self, rule: Rule) -> Rule {
+        rule.with_text(Field::FilterKey, self.key.as_bytes())
+    }
 }
 
 fn calls(arch: Arch, calls: &[Call]) -> Rule {
@@ -106,18 +116,18 @@ fn sockets(want: &Want<'_>, arch: Arch, wishes: &mut Vec<Wish>) {
     let others = |rule: Rule| rule.with(Field::Pid, Compare::NotEqual, want.own_pid);
     let kind = EventKind::Socket;
     // Before 5.2 the family cannot be asked for; then unix sockets are recorded to be left out.
-    let any = keyed(others(calls(arch, &[Call::Connect, Call::Bind])));
+    let any = want.keyed(others(calls(arch, &[Call::Connect, Call::Bind])));
     let families = [AF_INET, AF_INET6, AF_UNIX];
     for family in families.into_iter().filter(|&family| family != AF_UNIX || want.unix_sockets) {
         let rule = others(calls(arch, &[Call::Connect, Call::Bind]));
-        let rule = keyed(rule.with(Field::SaddrFam, Compare::Equal, family));
+        let rule = want.keyed(rule.with(Field::SaddrFam, Compare::Equal, family));
         wishes.push(Wish { kind, rule, simpler: Some(any.clone()) });
     }
-    wishes.push(plain(kind, others(calls(arch, &[Call::Listen]))));
+    wishes.push(want.plain(kind, others(calls(arch, &[Call::Listen]))));
     // Accepting without waiting fails most of the time, and says nothing then.
     let again = u32::from_ne_bytes((-libc::EAGAIN).to_ne_bytes());
     let accept = calls(arch, &[Call::Accept, Call::Accept4]);
-    wishes.push(plain(kind, others(accept.with(Field::Exit, Compare::NotEqual, again))));
+    wishes.push(want.plain(kind, others(accept.with(Field::Exit, Compare::NotEqual, again))));
     if let Some(multiplexer) = Call::Socketcall.numbers(arch).next() {
         for call in
             (0..=u32::from(u8::MAX)).filter(|&call| Call::of_socketcall(call.into()).is_some())
@@ -127,7 +137,7 @@ fn sockets(want: &Want<'_>, arch: Arch, wishes: &mut Vec<Wish>) {
                 .call(multiplexer)
                 .with(Field::Arg0, Compare::Equal, call)
                 .with(Field::Exit, Compare::NotEqual, again);
-            wishes.push(plain(kind, others(rule)));
+            wishes.push(want.plain(kind, others(rule)));
         }
     }
 }
@@ -147,14 +157,14 @@ fn files(want: &Want<'_>, wishes: &mut Vec<Wish>) {
             .with(Field::Pid, Compare::NotEqual, want.own_pid)
             .with_text(place, path)
             .with(Field::Perm, Compare::Equal, permissions);
-        wishes.push(plain(EventKind::File, rule));
+        wishes.push(want.plain(EventKind::File, rule));
         // The kernel's classes of calls that change attributes know nothing of times.
         for &arch in want.archs {
             let times = [Call::Utime, Call::Utimes, Call::Futimesat, Call::Utimensat];
             let rule = succeeded(arch, &times)
                 .with(Field::Pid, Compare::NotEqual, want.own_pid)
                 .with_text(place, path);
-            wishes.push(plain(EventKind::File, rule));
+            wishes.push(want.plain(EventKind::File, rule));
         }
     }
 }

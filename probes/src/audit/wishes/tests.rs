@@ -11,6 +11,7 @@ fn want<'a>(kinds: &'a [EventKind], roots: &'a [Root]) -> Want<'a> {
         unix_sockets: false,
         own_pid: 7,
         archs: &[Arch::X86_64, Arch::I386],
+        key: KEY,
     }
 }
 
