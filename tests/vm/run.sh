@@ -13,6 +13,8 @@ cd "$(dirname "$0")/../.."
 
 readonly FAILED=1 NO_KERNEL=3 BROKEN=70
 readonly CACHE=target/vm/kernels
+# One kind of test takes half a minute at most where two machines have a CPU each.
+readonly GROUP_SECONDS=150
 # Kind of test : which tests of the probes crate it is.
 readonly GROUPS_ALL=(
     "process:bpf::tests::root"
@@ -40,48 +42,51 @@ fi
 binary=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$work/build" | tail -n 1)
 strip --strip-debug -o "$work/probes-tests" "$binary"
 
+# One test after another: while one loads programs, the kernel skips those of others on the same CPU.
 {
     echo '#!/bin/sh'
     echo 'mount -t cgroup2 cgroup2 /sys/fs/cgroup'
     echo 'status=0'
     for group in "${wanted[@]}"; do
         echo "echo '::group ${group%%:*}'"
-        echo "probes-tests '${group#*:}' 2>&1 || status=1"
+        echo "timeout -s KILL $GROUP_SECONDS probes-tests '${group#*:}' --test-threads=1 2>&1 || status=1"
+        echo "echo '::group-end'"
     done
     echo 'exit $status'
 } >"$work/script"
 
 one() {
-    local suite=$1 status=0
-    local log=target/vm/$suite.log
+    local suite=$1 status=0 log=target/vm/$1.log
     if ! tests/vm/fetch-kernels.sh "$CACHE" "$suite" >"$log" 2>&1; then
         return $NO_KERNEL
     fi
-    VM_SECONDS=${VM_SECONDS:-300} tests/vm/boot.sh "$CACHE/$suite" "$work/script" "$work/probes-tests" \
-        >"$log" 2>&1 || status=$?
+    VM_SECONDS=$((GROUP_SECONDS * ${#wanted[@]} + 60)) \
+        tests/vm/boot.sh "$CACHE/$suite" "$work/script" "$work/probes-tests" >"$log" 2>"$log.broken" || status=$?
     return $status
 }
 
-# What came of a kernel: a line for each kind of test. Answers as `one` did.
+# What came of a kernel: a line for each kind of test, and the names of what failed.
 tell() {
-    local suite=$1 status=$2 log=target/vm/$1.log release group result
+    local suite=$1 status=$2 log=target/vm/$1.log release group output line
     release=$(cat "$CACHE/$suite/release" 2>/dev/null || echo '?')
+    line="%-20s %-28s %-10s %s\n"
     if [ "$status" -eq $NO_KERNEL ]; then
-        printf '%-20s %-28s not tested: no kernel could be had (%s)\n' "$suite" "$release" "$log"
+        printf "$line" "$suite" "$release" - "not tested: no kernel could be had (see $log)"
         return
     fi
     for group in "${wanted[@]}"; do
         group=${group%%:*}
-        result=$(awk -v group="$group" '$1 == "::group" { on = $2 == group } on && /^test result:/' "$log" | tail -n 1)
-        case $result in
-        *" passed; "*)
-            printf '%-20s %-28s %-10s %s\n' "$suite" "$release" "$group" "$(sed \
-                's/test result: \([A-Za-z]*\)\. \([0-9]* passed\); \([0-9]* failed\);.*finished in \(.*\)/\1: \2, \3, \4/' <<<"$result")"
-            ;;
-        *) printf '%-20s %-28s %-10s the machine broke (%s)\n' "$suite" "$release" "$group" "$log" ;;
-        esac
+        output=$(sed -n "/^::group $group\$/,/^::group-end\$/p" "$log")
+        if grep -q '^test result:' <<<"$output"; then
+            printf "$line" "$suite" "$release" "$group" "$(sed -n \
+                's/^test result: \([A-Za-z]*\)\. \([0-9]* passed\); \([0-9]* failed\);.*finished in \(.*\)/\1: \2, \3, \4/p' <<<"$output")"
+        elif grep -q '^::group-end$' <<<"$output"; then
+            printf "$line" "$suite" "$release" "$group" "FAILED: no end in $GROUP_SECONDS s: $(grep '^test ' <<<"$output" | tail -n 1)"
+        else
+            printf "$line" "$suite" "$release" "$group" "the machine broke (see $log and $log.broken)"
+        fi
+        sed -n 's/^    \([a-z_0-9:]*::root::[a-z_0-9:]*\)$/    \1/p' <<<"$output" | sort -u
     done
-    grep -E '^test .*(\.\.\. FAILED|FAILED$)|^    [a-z_:]+::root::' "$log" | grep '^    ' | sort -u || true
 }
 
 mkdir -p "$CACHE"
