@@ -8,6 +8,7 @@
 
 #include "kernel.h"
 #include "kernel_net.h"
+#include "wire.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
@@ -163,27 +164,43 @@ static __always_inline bool exec_by_descriptor(const struct linux_binprm *bprm)
 }
 
 /*
- * Number of the system call the current task is in, and whose numbering it is.
- * bpf_task_pt_regs is there from dd6e10fbd9fb (5.15). Wrong after exec: x86's set_personality_64bit
- * writes execve's number over what was there.
+ * The registers that the current task entered the kernel with. bpf_task_pt_regs is there from
+ * dd6e10fbd9fb (5.15); before, they lie at the very end of the stack, whose size is fixed on x86
+ * (THREAD_SIZE in arch/x86/include/asm/page_64_types.h, without KASAN). NULL: not to be found.
+ */
+static __always_inline struct pt_regs *current_regs(void)
+{
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return (void *)bpf_task_pt_regs((void *)bpf_get_current_task_btf());
+#ifdef __TARGET_ARCH_x86
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, stack) + (4 << 12) - bpf_core_type_size(struct pt_regs);
+#else
+	return NULL;
+#endif
+}
+
+/*
+ * Number of the system call the current task is in, and whose numbering it is. Wrong after exec:
+ * x86's set_personality_64bit writes execve's number over what was there.
  */
 static __always_inline u32 current_syscall(u32 *abi)
 {
-	struct task_struct *task;
-	struct pt_regs *regs;
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct pt_regs *regs = current_regs();
 
-	*abi = 0;
-	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+	*abi = WIRE_ABI_UNKNOWN;
+	if (!regs)
 		return 0;
-	task = (void *)bpf_get_current_task_btf();
-	regs = (void *)bpf_task_pt_regs(task);
 #ifdef __TARGET_ARCH_x86
 	/* TS_COMPAT in arch/x86/include/asm/thread_info.h. */
-	*abi = BPF_CORE_READ(task, thread_info.status) & 2 ? 2 : 1;
+	*abi = BPF_CORE_READ(task, thread_info.status) & 2 ? WIRE_ABI_COMPAT : WIRE_ABI_NATIVE;
 	return BPF_CORE_READ(regs, orig_ax);
 #else
 	/* TIF_32BIT in arch/arm64/include/asm/thread_info.h. */
-	*abi = BPF_CORE_READ(task, thread_info.flags) & (1 << 22) ? 2 : 1;
+	*abi = BPF_CORE_READ(task, thread_info.flags) & (1 << 22) ? WIRE_ABI_COMPAT :
+								    WIRE_ABI_NATIVE;
 	return BPF_CORE_READ(regs, syscallno);
 #endif
 }

@@ -280,6 +280,7 @@ struct css_set {
 
 struct task_struct {
 	struct thread_info thread_info;
+	void *stack;
 	int exit_code;
 	pid_t pid;
 	pid_t tgid;

@@ -3,9 +3,10 @@
 //! What is expected comes from the operating system: `/proc`, `stat`, wait statuses, or what the
 //! test itself did.
 
+use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -20,7 +21,7 @@ mod life;
 mod loss;
 
 /// Longer than anything here takes.
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Keeps every event.
 #[derive(Default)]
@@ -39,6 +40,12 @@ struct Watch {
 }
 
 impl Watch {
+    /// The one that most tests share: loading is the dearest part of a test.
+    fn shared() -> &'static Self {
+        static SHARED: OnceLock<Watch> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
     fn start() -> Self {
         Self::with(&config())
     }
@@ -103,9 +110,15 @@ fn config() -> SourceConfig {
     }
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end. A program that was just written may still be open for writing in
+/// what another test forked meanwhile; that passes.
 fn run(command: &mut Command) -> (u32, ExitStatus) {
-    let mut child = command.spawn().expect("the command starts");
+    let mut child = loop {
+        match command.spawn() {
+            Err(busy) if busy.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            spawned => break spawned.expect("the command starts"),
+        }
+    };
     let pid = child.id();
     (pid, child.wait().expect("the child is ours"))
 }

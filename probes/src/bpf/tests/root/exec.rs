@@ -16,7 +16,7 @@ fn bytes(text: impl AsRef<OsStr>) -> Vec<u8> {
 
 #[test]
 fn an_exec_is_reported_with_every_argument_as_it_was() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let odd: [&[u8]; 6] = [b"two words", b"line\nbreak", b"\xff\xfe\x80", b"", b"'\"\\", b"\t"];
     let (pid, status) = run(Command::new("/bin/true").args(odd.map(OsStr::from_bytes)));
     assert!(status.success());
@@ -32,7 +32,7 @@ fn an_exec_is_reported_with_every_argument_as_it_was() {
 
 #[test]
 fn ten_thousand_arguments_are_all_there() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let args = vec!["x"; 10_000];
     let (pid, status) = run(Command::new("/bin/true").args(&args));
     assert!(status.success());
@@ -47,7 +47,7 @@ fn ten_thousand_arguments_are_all_there() {
 
 #[test]
 fn arguments_beyond_32_kib_are_cut_and_say_so() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let long = "y".repeat(50_000);
     let (pid, status) = run(Command::new("/bin/true").arg(&long).arg("after"));
     assert!(status.success());
@@ -63,7 +63,7 @@ fn arguments_beyond_32_kib_are_cut_and_say_so() {
 
 #[test]
 fn the_environment_is_reported_with_its_true_size() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let filler = "z".repeat(20_000);
     let mut command = Command::new("/bin/true");
     command.env_clear().env("A", "1").env("B", &filler);
@@ -80,7 +80,7 @@ fn the_environment_is_reported_with_its_true_size() {
 
 #[test]
 fn the_task_is_the_one_that_proc_shows() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let mut command = Command::new("/bin/cat");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("cat");
     let pid = child.id();
@@ -128,7 +128,7 @@ fn the_task_is_the_one_that_proc_shows() {
 
 #[test]
 fn the_cgroup_id_is_that_of_the_directory_in_the_unified_hierarchy() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let (pid, _) = run(&mut Command::new("/bin/true"));
     let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
     let unified = mounts.lines().find_map(|line| {
@@ -145,7 +145,7 @@ fn the_cgroup_id_is_that_of_the_directory_in_the_unified_hierarchy() {
 
 #[test]
 fn credentials_are_those_after_the_exec() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let (pid, _) = run(Command::new("/bin/true").uid(1234).gid(5678));
     let (event, _) = watch.exec(pid);
     let expected = Creds {
@@ -163,7 +163,7 @@ fn credentials_are_those_after_the_exec() {
 
 #[test]
 fn a_failed_exec_is_no_exec() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let before = watch.events().len();
     assert!(Command::new("/nonexistent/program").spawn().is_err());
     let events = watch.events();
@@ -177,7 +177,7 @@ fn a_failed_exec_is_no_exec() {
 
 #[test]
 fn cwd_and_path_are_whole_and_absolute() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let deep: std::path::PathBuf =
         std::env::temp_dir().join(format!("cwd-{}", std::process::id())).join("a b/c\nd/e");
     fs::create_dir_all(&deep).expect("mkdir");

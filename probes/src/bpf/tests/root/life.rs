@@ -20,9 +20,9 @@ fn fork_of(watch: &Watch, pid: u32) -> (crate::event::RawEvent, Fork) {
 
 #[test]
 fn fork_exec_and_exit_of_a_process_come_in_this_order() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let (pid, _) = run(&mut Command::new("/bin/true"));
-    let (forked, fork) = fork_of(&watch, pid);
+    let (forked, fork) = fork_of(watch, pid);
     let (executed, _) = watch.exec(pid);
     let (exited, exit) = watch.exit(pid);
     assert!(forked.time_ns < executed.time_ns && executed.time_ns < exited.time_ns);
@@ -45,7 +45,7 @@ fn fork_exec_and_exit_of_a_process_come_in_this_order() {
 
 #[test]
 fn times_are_on_the_boot_clock() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let before = crate::clock::boot_now_ns();
     let (pid, _) = run(&mut Command::new("/bin/true"));
     let after = crate::clock::boot_now_ns();
@@ -55,7 +55,7 @@ fn times_are_on_the_boot_clock() {
 
 #[test]
 fn a_fork_says_which_call_made_it() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     // SAFETY: the child of the raw call ends at once.
     let raw = |number: libc::c_long, first: libc::c_long, second: libc::c_long| unsafe {
         let pid = libc::syscall(number, first, second, 0, 0, 0);
@@ -69,18 +69,18 @@ fn a_fork_says_which_call_made_it() {
     let mut args = [0u64; 11];
     args[4] = libc::SIGCHLD as u64;
     let by_clone3 = raw(libc::SYS_clone3, args.as_ptr() as libc::c_long, size_of_val(&args) as _);
-    assert_eq!(fork_of(&watch, by_clone).1.syscall, Some("clone"));
-    assert_eq!(fork_of(&watch, by_clone3).1.syscall, Some("clone3"));
+    assert_eq!(fork_of(watch, by_clone).1.syscall, Some("clone"));
+    assert_eq!(fork_of(watch, by_clone3).1.syscall, Some("clone3"));
     #[cfg(target_arch = "x86_64")]
     {
         let by_fork = raw(libc::SYS_fork, 0, 0);
-        assert_eq!(fork_of(&watch, by_fork).1.syscall, Some("fork"));
+        assert_eq!(fork_of(watch, by_fork).1.syscall, Some("fork"));
     }
 }
 
 #[test]
 fn a_thread_is_no_fork_and_its_end_no_exit() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let own = std::process::id();
     let tid = std::thread::spawn(rustix::thread::gettid).join().expect("the thread ends");
     let tid = tid.as_raw_nonzero().get().unsigned_abs();
@@ -93,7 +93,7 @@ fn a_thread_is_no_fork_and_its_end_no_exit() {
 
 #[test]
 fn an_exit_code_is_told_from_a_signal() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let (pid, status) = run(Command::new("/bin/sh").args(["-c", "exit 42"]));
     assert_eq!(status.code(), Some(42));
     let (_, exit) = watch.exit(pid);
@@ -141,7 +141,7 @@ extern "C" fn exec_true(_: *mut libc::c_void) -> i32 {
 
 #[test]
 fn an_exec_by_another_thread_is_an_exec_of_the_process() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let (pid, status) = fork(|| {
         start_thread(exec_true);
         loop {
@@ -158,7 +158,7 @@ fn an_exec_by_another_thread_is_an_exec_of_the_process() {
     assert_eq!(exit.code, Some(0));
     assert!(exited.time_ns > event.time_ns);
     // It is the same process before and after.
-    assert_eq!(event.task.start_ns, fork_of(&watch, pid).1.child_start_ns);
+    assert_eq!(event.task.start_ns, fork_of(watch, pid).1.child_start_ns);
 }
 
 extern "C" fn outlive_the_leader(_: *mut libc::c_void) -> i32 {
@@ -173,7 +173,7 @@ extern "C" fn outlive_the_leader(_: *mut libc::c_void) -> i32 {
 
 #[test]
 fn a_process_whose_leader_goes_first_ends_with_its_last_thread() {
-    let watch = Watch::start();
+    let watch = Watch::shared();
     let before = crate::clock::boot_now_ns();
     let (pid, status) = fork(|| {
         start_thread(outlive_the_leader);
@@ -188,5 +188,5 @@ fn a_process_whose_leader_goes_first_ends_with_its_last_thread() {
     assert!(event.time_ns > before + 50_000_000, "reported with the leader");
     assert_eq!(event.task.pid, pid);
     assert_ne!(event.task.tid, pid, "the last thread is not the leader");
-    assert_eq!(event.task.start_ns, fork_of(&watch, pid).1.child_start_ns);
+    assert_eq!(event.task.start_ns, fork_of(watch, pid).1.child_start_ns);
 }
