@@ -14,8 +14,9 @@ use crate::manager::{Manager, ManagerError};
 
 /// What the call may take.
 const TIMEOUT: Duration = Duration::from_secs(120);
-/// After a failure, before the next attempt.
-const RETRY: Duration = Duration::from_secs(10);
+/// After a failure, before the next attempt: doubled each time, up to the second. osqueryd takes
+/// registrations before it has a configuration, so the first refusal is ordinary and short.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
 /// Polls while there is an osqueryd. Dropping it ends the thread, unless it is waiting for an answer.
 pub struct Poller(Arc<Shared>);
@@ -78,6 +79,7 @@ fn run(shared: &Shared, apply: &dyn Fn(&Document)) {
     let mut last = None;
     let mut said = String::new();
     let mut next: Option<Instant> = None;
+    let mut retry = RETRY.0;
     loop {
         let socket = {
             let mut state = shared.state.lock();
@@ -104,6 +106,7 @@ fn run(shared: &Shared, apply: &dyn Fn(&Document)) {
         match ask(&socket) {
             Ok(document) => {
                 said.clear();
+                retry = RETRY.0;
                 if last.as_ref() != Some(&document) {
                     for problem in &document.problems {
                         log::warn!("{problem}");
@@ -115,13 +118,16 @@ fn run(shared: &Shared, apply: &dyn Fn(&Document)) {
             }
             Err(error) => {
                 let error = error.to_string();
-                if said != error {
+                if retry == RETRY.0 {
+                    log::debug!("osqueryd has no configuration yet: {error}");
+                } else if said != error {
                     log::warn!(
                         "osqueryd's configuration cannot be had, the last one holds: {error}"
                     );
                     said = error;
                 }
-                next = Some(Instant::now() + RETRY.min(refresh));
+                next = Some(Instant::now() + retry.min(refresh));
+                retry = (retry * 2).min(RETRY.1);
             }
         }
     }
