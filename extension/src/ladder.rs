@@ -1,66 +1,61 @@
-//! The order in which sources are tried, for a choice of the operator's.
+//! From the rungs that `osquery-ebpf-probes` decides on to sources that can be started.
 
 use std::sync::Arc;
 
+use osquery_ebpf_probes::audit::AuditSource;
 use osquery_ebpf_probes::bpf::BpfSource;
-use osquery_ebpf_probes::event::{EventKind, SourceKind};
+use osquery_ebpf_probes::choice::quirks::Surroundings;
+use osquery_ebpf_probes::choice::{Facts, Rung, Wish, decide};
+use osquery_ebpf_probes::connector::ConnectorSource;
+use osquery_ebpf_probes::event::SourceKind;
 use osquery_ebpf_probes::fanotify::Fanotify;
-use osquery_ebpf_probes::host::{Host, rules};
-use osquery_ebpf_probes::source::StartError;
+use osquery_ebpf_probes::host::Host;
+use osquery_ebpf_probes::source::{Source, StartError};
 
 use crate::config::{Settings, SourceChoice};
-use crate::supervisor::Candidate;
+use crate::supervisor::{Candidate, Make};
 
-const FILE: &[EventKind] = &[EventKind::File];
-const ALL: &[EventKind] = &EventKind::ALL;
-
-/// The candidates, best first.
+/// The candidates for some settings, best first.
 pub fn ladder(host: &Arc<Host>, settings: &Settings) -> Vec<Candidate> {
-    let choice = settings.source.unwrap_or(SourceChoice::Auto);
-    let mut candidates = Vec::new();
-    if choice == SourceChoice::Off {
-        return candidates;
-    }
-    candidates.push(fanotify(host));
-    if matches!(choice, SourceChoice::Auto | SourceChoice::Bpf) {
-        candidates.push(bpf(host));
-    }
-    candidates
+    let wish = match settings.source.unwrap_or(SourceChoice::Auto) {
+        SourceChoice::Auto => Wish::Auto,
+        SourceChoice::Bpf => Wish::Bpf,
+        SourceChoice::Audit => Wish::Audit,
+        SourceChoice::Connector => Wish::Connector,
+        SourceChoice::Off => Wish::Off,
+    };
+    let facts = Facts {
+        host,
+        surroundings: &Surroundings::read(),
+        audit: &AuditSource::look(host).verdict(),
+        ignore_quirks: settings.ignore_kernel_quirks.unwrap_or(false),
+    };
+    decide(&facts, wish).into_iter().map(|rung| candidate(host, rung)).collect()
 }
 
-/// A rule's verdict as a refusal to start.
-fn obstacle(kind: SourceKind, obstacle: Option<rules::Obstacle>) -> Result<(), StartError> {
-    match obstacle {
-        None => Ok(()),
-        Some(obstacle) => Err(StartError {
-            source_kind: kind,
-            what: "start".to_owned(),
-            why: obstacle.why(),
-            remedy: obstacle.remedy().to_owned(),
-        }),
-    }
-}
-
-fn bpf(host: &Arc<Host>) -> Candidate {
+fn candidate(host: &Arc<Host>, rung: Rung) -> Candidate {
+    let Rung { source: kind, serves, refused } = rung;
     let host = Arc::clone(host);
-    Candidate {
-        kind: SourceKind::Bpf,
-        serves: ALL,
-        make: Arc::new(move || {
-            obstacle(SourceKind::Bpf, rules::bpf(&host))?;
-            Ok(Box::new(BpfSource::new()?))
-        }),
-    }
+    let make: Make = Arc::new(move || match &refused {
+        Some(error) => Err(error.clone()),
+        None => source(kind, &host),
+    });
+    Candidate { kind, serves, make }
 }
 
-fn fanotify(host: &Arc<Host>) -> Candidate {
-    let host = Arc::clone(host);
-    Candidate {
-        kind: SourceKind::Fanotify,
-        serves: FILE,
-        make: Arc::new(move || {
-            obstacle(SourceKind::Fanotify, rules::fanotify(&host))?;
-            Ok(Box::new(Fanotify::new()))
-        }),
-    }
+fn source(kind: SourceKind, host: &Host) -> Result<Box<dyn Source>, StartError> {
+    Ok(match kind {
+        SourceKind::Bpf => Box::new(BpfSource::new()?),
+        SourceKind::Audit => Box::new(AuditSource::look(host)),
+        SourceKind::Connector => Box::new(ConnectorSource),
+        SourceKind::Fanotify => Box::new(Fanotify::new()),
+        SourceKind::Proc => {
+            return Err(StartError {
+                source_kind: kind,
+                what: "starting".to_owned(),
+                why: "/proc reports no events".to_owned(),
+                remedy: "choose another source".to_owned(),
+            });
+        }
+    })
 }

@@ -1,0 +1,248 @@
+//! The program as osqueryd or a person starts it, against a host of this process.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use osquery_ebpf::host::{Cell, Host, Options};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_osquery-ebpf");
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_named() {
+    let output = run(&["shell", "--source=off", "--config", "/nowhere.conf", "SELECT 1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert_eq!(
+        said.trim(),
+        "osquery-ebpf: --config /nowhere.conf: No such file or directory (os error 2)"
+    );
+}
+
+#[test]
+fn a_schedule_without_an_interval_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("c");
+    std::fs::write(&config, r#"{"schedule": {"q": {"query": "SELECT 1"}}}"#).unwrap();
+    let output = run(&["shell", "--source=off", "--config", config.to_str().unwrap(), "SELECT 1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("schedule: q: an \"interval\""), "{output:?}");
+}
+
+#[test]
+fn statements_may_come_through_a_pipe() {
+    let mut child = Command::new(PROGRAM)
+        .args(["shell", "--source=off", "--csv"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(
+        &mut stdin,
+        b".mode line\n.mode csv\nSELECT 1 AS a;\nSELECT 2\nAS b;\n",
+    )
+    .unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output.stdout), "a\n1\nb\n2\n");
+}
+
+/// A running program, stopped with its test.
+struct Program(Child);
+
+impl Program {
+    fn start(arguments: &[&str]) -> Self {
+        let child = Command::new(PROGRAM)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    /// As osqueryd's watcher starts it: the variable holds the process's own id.
+    fn autoloaded(arguments: &str) -> Self {
+        let child = Command::new("/bin/sh")
+            .args(["-c", &format!("OSQUERY_EXTENSION=$$ exec {PROGRAM} {arguments}")])
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    fn terminate(&mut self) {
+        let status = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Its exit code and what it said.
+    fn ended(mut self) -> (Option<i32>, String) {
+        eventually("the program to end", || self.0.try_wait().unwrap().is_some());
+        let mut said = String::new();
+        self.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        (self.0.wait().unwrap().code(), said)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < until, "waited in vain for: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+fn count(host: &Host, sql: &str) -> Option<i64> {
+    let mut count = None;
+    host.query(sql, &mut |answer| {
+        if let Some(Cell::Integer(number)) = answer.rows.first().and_then(|row| row.first()) {
+            count = Some(*number);
+        }
+    })
+    .ok()?;
+    count
+}
+
+fn host(directory: &Path, config: &str) -> Host {
+    let mut options = Options::new(directory.join("osquery.em"));
+    options.config = config.to_owned();
+    Host::start(options).unwrap()
+}
+
+fn registered(host: &Host) -> bool {
+    host.extensions().values().any(|name| name == osquery_ebpf::session::NAME)
+}
+
+#[test]
+fn without_osqueryd_an_autoloaded_program_ends_after_its_grace_period() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("nobody.em");
+    let line =
+        format!("--source off --grace 1 --socket {} --timeout 3 --interval 3", socket.display());
+    let began = Instant::now();
+    let (code, said) = Program::autoloaded(&line).ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(began.elapsed() >= Duration::from_secs(1));
+}
+
+#[test]
+fn a_flag_of_a_later_osqueryd_does_not_keep_it_from_starting() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = host(directory.path(), "{}");
+    let line = format!("--source off --verbose --socket {} --later=1", host.socket().display());
+    let mut program = Program::autoloaded(&line);
+    eventually("the registration", || registered(&host));
+    program.terminate();
+    let (code, said) = program.ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("--later"), "{said}");
+}
+
+#[test]
+fn sigterm_deregisters_and_ends_it_with_0() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = host(directory.path(), "{}");
+    let socket = host.socket().to_str().unwrap().to_owned();
+    let mut program = Program::start(&["serve", "--source=off", "--socket", &socket]);
+    eventually("the registration", || registered(&host));
+    program.terminate();
+    let (code, said) = program.ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!registered(&host));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "its socket is left");
+}
+
+#[test]
+fn a_second_one_is_refused_with_3_and_says_whom_it_met() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = host(directory.path(), "{}");
+    let socket = host.socket().to_str().unwrap().to_owned();
+    let _first = Program::start(&["--source=off", "--socket", &socket]);
+    eventually("the registration", || registered(&host));
+    let (code, said) = Program::start(&["--source=off", "--socket", &socket]).ended();
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("another osquery_ebpf is registered already"), "{said}");
+}
+
+mod root {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_fit_for_these_tests() {
+        assert!(rustix::process::geteuid().is_root(), "these tests load probes: run them as root");
+    }
+
+    #[test]
+    fn events_reach_a_query_and_survive_a_host_that_is_killed() {
+        let directory = tempfile::tempdir().unwrap();
+        let host = super::host(directory.path(), "{}");
+        let socket = host.socket().to_str().unwrap().to_owned();
+        let _program = Program::start(&["serve", "--socket", &socket]);
+        eventually("the registration", || registered(&host));
+        let mark = format!("mark-{}", std::process::id());
+        let execute =
+            || assert!(Command::new("/bin/echo").arg(&mark).output().unwrap().status.success());
+        let sql = format!("SELECT count(*) FROM process_events WHERE cmdline = '/bin/echo {mark}'");
+        execute();
+        eventually("the first event", || count(&host, &sql) == Some(1));
+        host.abandon();
+        execute();
+        let host = super::host(directory.path(), "{}");
+        eventually("the second registration", || registered(&host));
+        eventually("both events", || count(&host, &sql) == Some(2));
+    }
+
+    #[test]
+    fn the_hosts_configuration_says_which_files_are_watched() {
+        let directory = tempfile::tempdir().unwrap();
+        let watched = directory.path().join("watched");
+        std::fs::create_dir(&watched).unwrap();
+        let config = serde_json::json!({
+            "file_paths": {"mine": [format!("{}/%%", watched.display())]},
+            "ebpf_events": {"max_events": 77},
+        });
+        let host = super::host(directory.path(), &config.to_string());
+        let socket = host.socket().to_str().unwrap().to_owned();
+        let _program = Program::start(&["serve", "--socket", &socket]);
+        eventually("the registration", || registered(&host));
+        let sql = "SELECT count(*) FROM file_events WHERE category = 'mine'";
+        let mut number = 0;
+        eventually("a file event", || {
+            number += 1;
+            std::fs::write(watched.join(number.to_string()), "x").unwrap();
+            count(&host, sql).is_some_and(|count| count > 0)
+        });
+    }
+
+    #[test]
+    fn a_command_keeps_the_umask_that_we_were_started_with() {
+        let output = Command::new("/bin/sh")
+            .args([
+                "-c",
+                &format!("umask 027; exec {PROGRAM} shell --source=off --exec umask 'SELECT 1'"),
+            ])
+            .output()
+            .unwrap();
+        assert_eq!(text(&output.stderr).trim(), "0027");
+    }
+}
