@@ -116,7 +116,9 @@ impl Engine for EventEngine {
     }
 
     fn seed(&self) {
-        log::debug!("{} processes were there before", self.0.seed());
+        // Not within the macro: its arguments are evaluated only where the level is on.
+        let seeded = self.0.seed();
+        log::debug!("{seeded} processes were there before");
     }
 
     fn tick(&self) {

@@ -415,3 +415,24 @@ fn a_container_is_found_by_audit_too_though_its_events_tell_no_cgroup() {
     rows[0].assert(&[("container_id", &id), ("path", "/bin/app"), ("cmdline", "/bin/app")]);
     rows[0].assert(&[("process_id", &id_of((30, 6)))]);
 }
+
+#[test]
+fn this_hosts_processes_can_be_seeded() {
+    let facts = HostFacts {
+        boot_id: BootId::read().unwrap(),
+        kernel: String::new(),
+        btf: String::new(),
+        mnt_ns: None,
+    };
+    let tables = EventTables::new(Options::default(), facts).unwrap();
+    let found = tables.seed();
+    let (live, ended) = tables.accounting().processes;
+    assert_eq!((live, ended), (found, 0));
+    assert!(live >= 1);
+    // Ourselves, with the path /proc has.
+    let state = tables.state.lock();
+    let slot = state.cache.by_pid(std::process::id(), u64::MAX).unwrap();
+    let own = std::env::current_exe().unwrap();
+    let path = state.cache.get(slot).unwrap().image.path.clone().unwrap();
+    assert_eq!(*path, *own.to_str().unwrap().as_bytes());
+}
