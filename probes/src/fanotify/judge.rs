@@ -178,8 +178,10 @@ impl Worker {
         if let Some(key) = key {
             let written = mask & libc::FAN_MODIFY != 0 || before.is_some_and(|seen| seen.written);
             let gone = now.is_none_or(|now| now.nlink == 0);
+            let last = self.file_object(handle, object.as_ref());
             let seen = Seen {
                 attrs: now,
+                object: last,
                 path,
                 written: written && mask & libc::FAN_CLOSE_WRITE == 0,
                 unlinked: event.has(libc::FAN_DELETE) && gone,
@@ -217,7 +219,8 @@ impl Worker {
         if let Some(key) = key {
             let attrs = object.map(|object| Attrs::new(&object.stat));
             let written = self.seen.get(&key).is_some_and(|seen| seen.written);
-            self.seen.insert(key, Seen { attrs, path, written, unlinked: false });
+            let object = file_object;
+            self.seen.insert(key, Seen { attrs, object, path, written, unlinked: false });
         }
         Ok(())
     }
@@ -368,7 +371,7 @@ impl Worker {
         Some(key.into())
     }
 
-    /// The object as it is, or what the handle alone says of it.
+    /// The object as it is, or where it is gone, as it was last seen, or what the handle alone says.
     fn file_object(
         &mut self,
         handle: Option<Handle<'_>>,
@@ -378,6 +381,9 @@ impl Worker {
             return Some(file_object(&object.stat));
         }
         let handle = handle?;
+        if let Some(last) = self.seen.get(handle.bytes()).and_then(|seen| seen.object) {
+            return Some(last);
+        }
         let inode = handle.inode()?;
         let device = self.filesystems.of(handle).and_then(|filesystem| filesystem.st_dev());
         Some(FileObject { device, inode: Some(inode), ..FileObject::default() })
@@ -389,9 +395,10 @@ impl Worker {
             self.hot.release_all(&self.group, &mut self.filesystems);
         }
         let Some(dir) = event.object else {
-            // Which directory it was is not said; whatever was cached may be below it.
+            // Which directory it was is not said; whatever is known may be below it.
             if event.has(libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO) {
                 self.tree.clear();
+                self.walk_again();
             }
             return;
         };

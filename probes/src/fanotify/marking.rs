@@ -140,10 +140,19 @@ impl Worker {
     pub(super) fn start_over(&mut self) {
         self.tree.clear();
         self.seen.clear();
+        self.walk_again();
+    }
+
+    /// Looks at the directories again of file systems that are marked by directories.
+    pub(super) fn walk_again(&mut self) {
+        let mut any = false;
         for filesystem in self.filesystems.by_directory() {
             filesystem.walked = false;
+            any = true;
         }
-        self.walk_all(0);
+        if any {
+            self.walk_all(0);
+        }
     }
 
     fn present_mounts(&mut self) -> std::io::Result<Mounts> {

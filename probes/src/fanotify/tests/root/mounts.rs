@@ -41,6 +41,32 @@ fn a_file_system_mounted_below_a_root_is_watched_until_it_is_unmounted() {
 }
 
 #[test]
+fn a_file_system_that_takes_the_place_of_another_is_watched_instead() {
+    unshare_mounts();
+    let scene = Scene::new("/tmp");
+    let watched = scene.watched();
+    mount(&["-t", "tmpfs", "none", watched.to_str().unwrap()]);
+    let watching = Watching::on(&watched);
+    run("umount in && mount -t tmpfs none in", scene.base.path());
+    // How long it takes to notice is not known; that it stays noticed is what counts.
+    let mut round = 0;
+    let mut seen = || {
+        round += 1;
+        let name = format!("round-{round}");
+        fs::create_dir(watched.join(&name)).unwrap();
+        watching.done(&watched) == [did(Mkdir, &name)]
+    };
+    wait_for("an event", &mut seen);
+    assert!(seen());
+    mount(&["-t", "tmpfs", "none", scene.other().to_str().unwrap()]);
+    let other_mount = Instant::now();
+    wait_for("the mounts to be looked at", || {
+        assert!(seen());
+        other_mount.elapsed() > Duration::from_millis(300)
+    });
+}
+
+#[test]
 fn what_is_covered_by_a_mount_is_not_taken_for_what_is_mounted_there() {
     unshare_mounts();
     let scene = Scene::new("/tmp");
