@@ -5,6 +5,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use super::decode::Handle;
 use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
@@ -200,6 +201,16 @@ pub fn stat_path(path: &[u8]) -> Result<Statx> {
         AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
         StatxFlags::BASIC_STATS | StatxFlags::BTIME,
     )
+}
+
+/// Whether a path leads to the inode of a handle.
+pub fn is_at(path: &[u8], handle: Handle<'_>) -> bool {
+    let found = open_path(path).and_then(|fd| {
+        let mut found = handle.fsid().to_vec();
+        handle_of(fd.as_fd(), b"", &mut found)?;
+        Ok(found)
+    });
+    found.is_ok_and(|found| found == handle.bytes())
 }
 
 /// The text of a symbolic link, through an `O_PATH` descriptor on it.

@@ -200,9 +200,27 @@ fn an_overlay_is_watched_directory_by_directory_and_health_says_so() {
     write(&watched.join("made/file"));
     let expected = [did(Create, "made/file"), did(CloseWrite, "made/file")];
     assert_eq!(watching.done(&watched), expected);
-    fs::rename(watched.join("made"), watched.join("moved")).unwrap();
+    let act = || {
+        // The kernel merges the third rename with the first.
+        for (from, to) in [("made", "moved"), ("moved", "made"), ("made", "moved")] {
+            fs::rename(watched.join(from), watched.join(to)).unwrap();
+        }
+    };
+    watching.while_it_hangs(|| fs::create_dir(watched.join("bait")).unwrap(), act);
+    let expected = [did_to(Rename, "made", "moved"), did_to(Rename, "moved", "made")];
+    assert_eq!(watching.done(&watched), expected);
+    fs::remove_dir(watched.join("bait")).unwrap();
+    assert_eq!(watching.done(&watched), [did(Rmdir, "bait")]);
     fs::rename(watched.join("moved/file"), watched.join("old/file2")).unwrap();
-    let expected = [did_to(Rename, "made", "moved"), did_to(Rename, "moved/file", "old/file2")];
+    let expected = [did_to(Rename, "moved/file", "old/file2")];
+    assert_eq!(watching.done(&watched), expected);
+    assert_eq!(watching.health().lost_missed, 0);
+    let act = || fs::create_dir_all(watched.join("new/inner")).unwrap();
+    watching.while_it_hangs(|| fs::create_dir(watched.join("bait")).unwrap(), act);
+    assert_eq!(watching.done(&watched), [did(Mkdir, "new")]);
+    assert_eq!(watching.health().lost_missed, 1);
+    run("rmdir bait new/inner new", &watched);
+    let expected = [did(Rmdir, "bait"), did(Rmdir, "new/inner"), did(Rmdir, "new")];
     assert_eq!(watching.done(&watched), expected);
     fs::remove_file(watched.join("old/file2")).unwrap();
     fs::remove_dir(watched.join("moved")).unwrap();
