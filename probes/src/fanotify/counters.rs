@@ -9,8 +9,9 @@ use crate::source::KindHealth;
 
 /// Shared by the thread that reads and those that ask.
 ///
-/// `records read = left_out + merged away + unresolved + those that became events`, where one record
-/// becomes as many events as bits it carries.
+/// A record that is read is lost for want of room, makes no sense, is left out, cannot be resolved,
+/// or becomes events: one for each thing done that the kernel merged into it. Events given to the
+/// sink are fewer by the changes of content that a close takes along.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Events given to the sink.

@@ -41,6 +41,8 @@ pub struct Filesystem {
     pub watched: Vec<u8>,
     /// How it is marked.
     pub how: How,
+    /// For btrfs, what it was mounted from: the whole is marked by its top, which need not be mounted.
+    top: Option<Vec<u8>>,
     /// Its directories are marked, where that is how.
     pub walked: bool,
     points: Vec<Point>,
@@ -53,6 +55,27 @@ impl Filesystem {
     pub fn st_dev(&self) -> Option<u64> {
         let (major, minor) = self.device;
         (self.kind != "btrfs").then(|| rustix::fs::makedev(major, minor))
+    }
+
+    /// Takes bits off the mark on the whole. That it is gone already is as good, but what is in its
+    /// place now must keep its own.
+    fn unmark(&self, group: &Group, mask: u64) {
+        let flags = libc::FAN_MARK_REMOVE | libc::FAN_MARK_FILESYSTEM;
+        let done = match &self.top {
+            Some(source) => {
+                sys::btrfs_top(source).and_then(|top| match sys::fsid_of(top.as_fd()) {
+                    Ok(fsid) if fsid == self.fsid => group.mark_fd(flags, mask, top.as_fd()),
+                    other => other.map(drop),
+                })
+            }
+            None => match sys::fsid(&self.watched) {
+                Ok(fsid) if fsid == self.fsid => group.mark(flags, mask, &self.watched),
+                other => other.map(drop),
+            },
+        };
+        if let Err(error) = done {
+            log::debug!("fanotify: mark on {}: {error}", String::from_utf8_lossy(&self.watched));
+        }
     }
 
     /// Where it is mounted.
@@ -151,7 +174,7 @@ impl Filesystems {
             let stays = self.list.iter_mut().find(|now| now.fsid == was.fsid);
             let gone = if stays.is_some() { before & !mask } else { before };
             if gone != 0 && was.how == How::Whole {
-                unmark(group, &was.watched, gone);
+                was.unmark(group, gone);
             }
             if let Some(now) = stays {
                 now.walked = was.walked && now.how == was.how;
@@ -165,7 +188,7 @@ impl Filesystems {
 
 fn mark(group: &Group, target: Target, mask: u64) -> Result<Filesystem, String> {
     let shown = String::from_utf8_lossy(&target.watched).into_owned();
-    let Target { device, kind, points, watched } = target;
+    let Target { device, kind, points, watched, source } = target;
     let explain = |call: &str, error: Errno| {
         let why = match error {
             Errno::NODEV => "ENODEV: it has no id to be told by (tmpfs has from 5.13)".to_owned(),
@@ -181,9 +204,21 @@ fn mark(group: &Group, target: Target, mask: u64) -> Result<Filesystem, String> 
     }
     let fsid = sys::fsid(&watched).map_err(|error| explain("statfs", error))?;
     let flags = libc::FAN_MARK_ADD | libc::FAN_MARK_FILESYSTEM;
+    let mut top = None;
+    let mut fsid = fsid;
     let how = match group.mark(flags, mask, &watched) {
         Ok(()) => How::Whole,
-        // overlayfs cannot open by handle; a btrfs subvolume has an id of its own; some have none.
+        // A subvolume has an id of its own; the kernel wants the one that the whole has.
+        Err(Errno::XDEV) if kind == "btrfs" => {
+            let root = sys::btrfs_top(&source).map_err(|error| explain("fsmount", error))?;
+            fsid = sys::fsid_of(root.as_fd()).map_err(|error| explain("fstatfs", error))?;
+            group
+                .mark_fd(flags, mask, root.as_fd())
+                .map_err(|error| explain("fanotify_mark, top of", error))?;
+            top = Some(source);
+            How::Whole
+        }
+        // overlayfs cannot open by handle; some have no id.
         Err(error @ (Errno::OPNOTSUPP | Errno::XDEV | Errno::NODEV)) => {
             try_directory(group, &watched).map_err(|error| explain("fanotify_mark", error))?;
             How::Directories(error)
@@ -191,7 +226,7 @@ fn mark(group: &Group, target: Target, mask: u64) -> Result<Filesystem, String> 
         Err(error) => return Err(explain("fanotify_mark", error)),
     };
     let open = points.iter().take(POINTS_TRIED).map(|_| None).collect();
-    Ok(Filesystem { device, kind, fsid, watched, how, walked: false, points, open })
+    Ok(Filesystem { device, kind, fsid, watched, how, top, walked: false, points, open })
 }
 
 /// Whether a directory can be marked at all. Asks with a bit that no other mark of ours has, so that
@@ -199,12 +234,4 @@ fn mark(group: &Group, target: Target, mask: u64) -> Result<Filesystem, String> 
 fn try_directory(group: &Group, dir: &[u8]) -> Result<(), Errno> {
     group.mark(libc::FAN_MARK_ADD, libc::FAN_DELETE_SELF, dir)?;
     group.mark(libc::FAN_MARK_REMOVE, libc::FAN_DELETE_SELF, dir)
-}
-
-/// Takes bits off a file system's mark. That it is gone already is as good.
-fn unmark(group: &Group, watched: &[u8], mask: u64) {
-    let flags = libc::FAN_MARK_REMOVE | libc::FAN_MARK_FILESYSTEM;
-    if let Err(error) = group.mark(flags, mask, watched) {
-        log::debug!("fanotify: mark on {}: {error}", String::from_utf8_lossy(watched));
-    }
 }

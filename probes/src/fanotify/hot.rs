@@ -25,7 +25,8 @@ const HOT_AFTER: u32 = 64;
 /// Files counted at most.
 const COUNTED_MAX: usize = 4096;
 
-/// Files ignored at most; at one more, all are let go and the hottest will be back first.
+/// Files ignored at most; at one more, all are let go and the hottest will be back first. On a btrfs
+/// subvolume none is: the kernel refuses the mark, as its id is not that of the whole.
 const IGNORED_MAX: usize = 1024;
 
 /// The files.

@@ -140,10 +140,8 @@ fn content(sight: &Sight<'_>, actions: &mut Vec<FileAction>) {
     }
     let moved = || match (sight.before.and_then(|before| before.attrs), sight.now) {
         (Some(before), Some(now)) => before.mtime != now.mtime,
-        // Never seen before this: only a new and empty file has certainly not been written to.
-        (None, Some(now)) => {
-            !(sight.has(libc::FAN_CREATE) && now.size == 0) && now.mtime >= sight.watched_since
-        }
+        // Never seen before this. What is empty has nothing that a mapping could have changed.
+        (None, Some(now)) => now.size > 0 && now.mtime >= sight.watched_since,
         (_, None) => !sight.has(libc::FAN_CREATE),
     };
     if modified || sight.before.is_some_and(|before| before.written) || moved() {

@@ -118,7 +118,7 @@ impl Worker {
             None => self.spot(entry, sequence)?,
         };
         if event.has(libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO) {
-            self.report_halves(event, &spot, time_ns);
+            self.report_halves(event, entry.dir, &spot, time_ns);
         }
         let Spot::Wanted { real, shown } = spot else {
             if event.has(libc::FAN_MODIFY) {
@@ -129,7 +129,7 @@ impl Worker {
         };
         let handle = event.object.or_else(|| (entry.name == b".").then_some(entry.dir));
         let object = locate::object(&mut self.filesystems, handle, Some(&real));
-        let key = self.key(handle, object.as_ref());
+        let key = key(handle, object.as_ref(), entry.dir);
         let now = object.as_ref().map(|object| Attrs::new(&object.stat));
         let both = libc::FAN_CREATE | libc::FAN_DELETE;
         let named = event.mask & both == both && is_there(&real, object.as_ref());
@@ -178,8 +178,10 @@ impl Worker {
         if let Some(key) = key {
             let written = mask & libc::FAN_MODIFY != 0 || before.is_some_and(|seen| seen.written);
             let gone = now.is_none_or(|now| now.nlink == 0);
+            let last = self.file_object(handle, object.as_ref());
             let seen = Seen {
                 attrs: now,
+                object: last,
                 path,
                 written: written && mask & libc::FAN_CLOSE_WRITE == 0,
                 unlinked: event.has(libc::FAN_DELETE) && gone,
@@ -209,7 +211,7 @@ impl Worker {
             self.hot.release(&self.group, &mut self.filesystems, handle);
         }
         let object = locate::object(&mut self.filesystems, event.object, to.real());
-        let key = self.key(event.object, object.as_ref());
+        let key: Option<Key> = event.object.map(|handle| handle.bytes().into());
         let file_object = self.file_object(event.object, object.as_ref());
         let path: Arc<[u8]> = to.shown(Some(&from)).unwrap_or_default().into();
         let renamed = renamed(event.has(libc::FAN_ONDIR), Some(from), Some(to), file_object);
@@ -217,21 +219,22 @@ impl Worker {
         if let Some(key) = key {
             let attrs = object.map(|object| Attrs::new(&object.stat));
             let written = self.seen.get(&key).is_some_and(|seen| seen.written);
-            self.seen.insert(key, Seen { attrs, path, written, unlinked: false });
+            let object = file_object;
+            self.seen.insert(key, Seen { attrs, object, path, written, unlinked: false });
         }
         Ok(())
     }
 
     /// A rename in two records. Bits that the kernel merged into one are taken in the order of a
     /// rename that came here and went on.
-    fn report_halves(&mut self, event: &Event<'_>, spot: &Spot, time_ns: u64) {
+    fn report_halves(&mut self, event: &Event<'_>, dir: Handle<'_>, spot: &Spot, time_ns: u64) {
         let is_dir = event.has(libc::FAN_ONDIR);
         let who = (event.pid, is_dir);
         if event.has(libc::FAN_MOVED_TO) {
             let from = self.halves.second(who).map(|first| first.from);
             if spot.wanted() || from.as_ref().is_some_and(Spot::wanted) {
                 let object = locate::object(&mut self.filesystems, None, spot.real());
-                if let Some(key) = self.key(None, object.as_ref()) {
+                if let Some(key) = key(None, object.as_ref(), dir) {
                     self.hot.release(&self.group, &mut self.filesystems, Handle::new(&key));
                 }
                 let file_object = self.file_object(None, object.as_ref());
@@ -357,18 +360,7 @@ impl Worker {
         }
     }
 
-    /// What identifies the object: the event's handle, or where it has none, the object's.
-    fn key(&mut self, handle: Option<Handle<'_>>, object: Option<&Object>) -> Option<Key> {
-        if let Some(handle) = handle {
-            return Some(handle.bytes().into());
-        }
-        let object = object?;
-        let mut key = object.fsid?.to_vec();
-        sys::handle_of(object.fd.as_fd(), b"", &mut key).ok()?;
-        Some(key.into())
-    }
-
-    /// The object as it is, or what the handle alone says of it.
+    /// The object as it is, or where it is gone, as it was last seen, or what the handle alone says.
     fn file_object(
         &mut self,
         handle: Option<Handle<'_>>,
@@ -378,6 +370,9 @@ impl Worker {
             return Some(file_object(&object.stat));
         }
         let handle = handle?;
+        if let Some(last) = self.seen.get(handle.bytes()).and_then(|seen| seen.object) {
+            return Some(last);
+        }
         let inode = handle.inode()?;
         let device = self.filesystems.of(handle).and_then(|filesystem| filesystem.st_dev());
         Some(FileObject { device, inode: Some(inode), ..FileObject::default() })
@@ -389,9 +384,10 @@ impl Worker {
             self.hot.release_all(&self.group, &mut self.filesystems);
         }
         let Some(dir) = event.object else {
-            // Which directory it was is not said; whatever was cached may be below it.
+            // Which directory it was is not said; whatever is known may be below it.
             if event.has(libc::FAN_MOVED_FROM | libc::FAN_MOVED_TO) {
                 self.tree.clear();
+                self.walk_again();
             }
             return;
         };
@@ -407,11 +403,22 @@ impl Worker {
                 self.tree.removed(dir.bytes(), parent.bytes(), name);
                 self.count_marks();
             } else {
-                self.follow_marks(dir, parent, name);
+                self.follow_marks(dir, parent, name, event.has(libc::FAN_CREATE));
             }
         }
         self.tree.settle(sequence, dir.bytes());
     }
+}
+
+/// What identifies the object: the event's handle, or where it has none, the object's own, on the
+/// file system of the directory it was found in.
+fn key(handle: Option<Handle<'_>>, object: Option<&Object>, dir: Handle<'_>) -> Option<Key> {
+    if let Some(handle) = handle {
+        return Some(handle.bytes().into());
+    }
+    let mut key = dir.fsid().to_vec();
+    sys::handle_of(object?.fd.as_fd(), b"", &mut key).ok()?;
+    Some(key.into())
 }
 
 fn renamed(is_dir: bool, from: Option<Spot>, to: Option<Spot>, object: Option<FileObject>) -> File {

@@ -130,8 +130,6 @@ pub struct Object {
     pub stat: Statx,
     /// A descriptor on it, to ask more; `O_PATH`.
     pub fd: OwnedFd,
-    /// The id of its file system, where it was found by path.
-    pub fsid: Option<[u8; 8]>,
 }
 
 /// Finds the object of an event: by its handle, or where that is not given or cannot be opened, by
@@ -145,7 +143,7 @@ pub fn object(
         let filesystem = filesystems.of(handle)?;
         match filesystem.open(handle, OFlags::NOFOLLOW) {
             Ok(fd) => {
-                return Some(Object { stat: sys::stat_fd(fd.as_fd()).ok()?, fd, fsid: None });
+                return Some(Object { stat: sys::stat_fd(fd.as_fd()).ok()?, fd });
             }
             Err(_) if filesystem.how == How::Whole => return None,
             // It may be one that opens nothing by its handle, and says that as if it were gone.
@@ -160,6 +158,5 @@ pub fn object(
             return None;
         }
     }
-    let fsid = sys::fsid(fallback?).ok();
-    Some(Object { stat: sys::stat_fd(fd.as_fd()).ok()?, fd, fsid })
+    Some(Object { stat: sys::stat_fd(fd.as_fd()).ok()?, fd })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::counters::Counters;
 use super::decode::Handle;
 use super::filesystems::How;
 use super::mounts::{self, Mounts};
@@ -140,10 +141,19 @@ impl Worker {
     pub(super) fn start_over(&mut self) {
         self.tree.clear();
         self.seen.clear();
+        self.walk_again();
+    }
+
+    /// Looks at the directories again of file systems that are marked by directories.
+    pub(super) fn walk_again(&mut self) {
+        let mut any = false;
         for filesystem in self.filesystems.by_directory() {
             filesystem.walked = false;
+            any = true;
         }
-        self.walk_all(0);
+        if any {
+            self.walk_all(0);
+        }
     }
 
     fn present_mounts(&mut self) -> std::io::Result<Mounts> {
@@ -175,7 +185,13 @@ impl Worker {
     }
 
     /// Marks a directory that came to be, or was moved, on a file system marked by directories.
-    pub(super) fn follow_marks(&mut self, dir: Handle<'_>, parent: Handle<'_>, name: &[u8]) {
+    pub(super) fn follow_marks(
+        &mut self,
+        dir: Handle<'_>,
+        parent: Handle<'_>,
+        name: &[u8],
+        is_new: bool,
+    ) {
         let Some(filesystem) = self.filesystems.of(dir) else { return };
         if filesystem.how == How::Whole {
             return;
@@ -192,13 +208,28 @@ impl Worker {
         let Found::At(view) = self.tree.at(parent.bytes(), u64::MAX, view) else { return };
         let mut paths = view.paths(name);
         let Some(top) = paths.find(|path| self.watch.leads_to(path)) else { return };
-        let failed = report(walk.mark(&mut self.tree, &top), &self.counters);
+        let walked = walk.mark(&mut self.tree, &top);
+        if is_new && walked.found > 0 {
+            // Some of them may be told yet, if they came right after the mark.
+            Counters::add(&self.counters.unresolved, walked.found);
+            self.counters.error(format!(
+                "{}: {} names were there before it was marked",
+                String::from_utf8_lossy(&top),
+                walked.found
+            ));
+        }
+        let failed = report(walked, &self.counters);
         // Its place goes by its parent's, not by the path it had when it was marked.
         let place = self.tree.child(parent.bytes(), name);
+        let is_there = super::sys::is_at(&top, dir);
         if self.tree.is_marked(dir.bytes()) {
             self.tree.set(dir.bytes().into(), place);
         }
         self.say(failed);
+        // The kernel merges equal renames: the last one read need not be the last one done.
+        if !is_new && !is_there {
+            self.walk_again();
+        }
     }
 
     /// Marks gone with the directory that had them are no longer counted.
@@ -248,7 +279,7 @@ impl Worker {
     }
 }
 
-fn report(walked: Walked, counters: &super::counters::Counters) -> u32 {
+fn report(walked: Walked, counters: &Counters) -> u32 {
     if let Some(error) = walked.last_error {
         counters.error(error);
     }

@@ -56,6 +56,8 @@ pub struct Mount {
     pub point: Vec<u8>,
     /// Type of file system.
     pub kind: String,
+    /// What it was mounted from, such as a block device.
+    pub source: Vec<u8>,
 }
 
 impl Mount {
@@ -67,7 +69,8 @@ impl Mount {
         let (major, minor) = device.split_once(':')?;
         let root = unescape(fields.next()?);
         let point = unescape(fields.next()?);
-        let kind = fields.skip_while(|&field| field != b"-").nth(1)?;
+        let mut fields = fields.skip_while(|&field| field != b"-").skip(1);
+        let kind = fields.next()?;
         Some(Self {
             id,
             parent,
@@ -75,6 +78,7 @@ impl Mount {
             root,
             point,
             kind: String::from_utf8_lossy(kind).into_owned(),
+            source: fields.next().map(unescape).unwrap_or_default(),
         })
     }
 }
@@ -176,6 +180,8 @@ pub struct Target {
     pub points: Vec<Point>,
     /// The place that is watched: the mount that holds a root, or lies below one.
     pub watched: Vec<u8>,
+    /// What it was mounted from.
+    pub source: Vec<u8>,
 }
 
 /// What a watch needs.
@@ -223,6 +229,7 @@ pub fn plan(mounts: &Mounts, roots: &[WatchRoot]) -> Plan {
             kind: mount.kind.clone(),
             points,
             watched: mount.point.clone(),
+            source: mount.source.clone(),
         });
     };
     for mount in roots.iter().filter_map(|root| mounts.at(&root.real)) {

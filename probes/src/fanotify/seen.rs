@@ -82,6 +82,8 @@ pub fn file_object(stat: &Statx) -> FileObject {
 pub struct Seen {
     /// What it was like then, if it could still be asked.
     pub attrs: Option<Attrs>,
+    /// The same, as events tell it.
+    pub object: Option<FileObject>,
     /// The name it had.
     pub path: Arc<[u8]>,
     /// Its content changed, and no close after writing was seen since.

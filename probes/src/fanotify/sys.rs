@@ -5,8 +5,13 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use super::decode::Handle;
 use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::{Errno, Result};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
+};
 
 /// Longest file handle any file system makes (`MAX_HANDLE_SZ`, include/linux/exportfs.h).
 pub const MAX_HANDLE: usize = 128;
@@ -135,10 +140,36 @@ fn to_handle(dir: BorrowedFd<'_>, path: &CStr, raw: &mut FileHandle, flags: i32)
 
 /// The file system's id as fanotify reports it: `f_fsid` of `statfs(2)`.
 pub fn fsid(path: &[u8]) -> Result<[u8; 8]> {
+    Ok(plain(rustix::fs::statfs(path)?.f_fsid))
+}
+
+/// The same, of the file system behind a descriptor.
+pub fn fsid_of(fd: BorrowedFd<'_>) -> Result<[u8; 8]> {
+    Ok(plain(rustix::fs::fstatfs(fd)?.f_fsid))
+}
+
+fn plain(fsid: rustix::fs::Fsid) -> [u8; 8] {
     const { assert!(size_of::<rustix::fs::Fsid>() == 8) };
-    let fsid = rustix::fs::statfs(path)?.f_fsid;
     // SAFETY: it is two plain integers of 4 bytes, which its type only keeps from being named.
-    Ok(unsafe { std::ptr::from_ref(&fsid).cast::<[u8; 8]>().read_unaligned() })
+    unsafe { std::ptr::from_ref(&fsid).cast::<[u8; 8]>().read_unaligned() }
+}
+
+/// The top of a btrfs that is mounted somewhere, whichever of its subvolumes that shows: as a mount
+/// that is attached nowhere and goes away with its descriptor.
+pub fn btrfs_top(source: &[u8]) -> Result<OwnedFd> {
+    let mount = |read_only: bool| {
+        let context = fsopen("btrfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&context, "source", source)?;
+        // BTRFS_FS_TREE_OBJECTID
+        fsconfig_set_string(&context, "subvolid", "5")?;
+        if read_only {
+            fsconfig_set_flag(&context, "ro")?;
+        }
+        fsconfig_create(&context)?;
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    };
+    // It has to agree with how the file system is mounted.
+    mount(false).or_else(|_| mount(true))
 }
 
 /// Opens something a handle can be resolved against.
@@ -170,6 +201,16 @@ pub fn stat_path(path: &[u8]) -> Result<Statx> {
         AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
         StatxFlags::BASIC_STATS | StatxFlags::BTIME,
     )
+}
+
+/// Whether a path leads to the inode of a handle.
+pub fn is_at(path: &[u8], handle: Handle<'_>) -> bool {
+    let found = open_path(path).and_then(|fd| {
+        let mut found = handle.fsid().to_vec();
+        handle_of(fd.as_fd(), b"", &mut found)?;
+        Ok(found)
+    });
+    found.is_ok_and(|found| found == handle.bytes())
 }
 
 /// The text of a symbolic link, through an `O_PATH` descriptor on it.

@@ -46,6 +46,8 @@ pub struct Walked {
     pub failed: u32,
     /// The last of them, and why.
     pub last_error: Option<String>,
+    /// Names that were there already when their directory was marked.
+    pub found: u64,
 }
 
 impl Walk<'_> {
@@ -74,6 +76,7 @@ impl Walk<'_> {
                 continue;
             };
             for entry in entries.flatten() {
+                walked.found += 1;
                 if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     continue;
                 }

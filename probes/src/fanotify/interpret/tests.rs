@@ -21,7 +21,13 @@ fn regular() -> Attrs {
 }
 
 fn seen(attrs: Attrs) -> Seen {
-    Seen { attrs: Some(attrs), path: b"/a".as_slice().into(), written: false, unlinked: false }
+    Seen {
+        attrs: Some(attrs),
+        object: None,
+        path: b"/a".as_slice().into(),
+        written: false,
+        unlinked: false,
+    }
 }
 
 fn judge(mask: u64, now: Option<Attrs>, before: Option<Seen>) -> Vec<FileAction> {

@@ -40,6 +40,7 @@ fn lines_are_read_with_their_optional_fields_and_escapes() {
     assert_eq!(bind.root, b"/srv/a b");
     assert_eq!(bind.point, b"/mnt/a\\b");
     assert_eq!(bind.kind, "ext4");
+    assert_eq!(bind.source, b"/dev/vda");
 }
 
 #[test]

@@ -41,6 +41,32 @@ fn a_file_system_mounted_below_a_root_is_watched_until_it_is_unmounted() {
 }
 
 #[test]
+fn a_file_system_that_takes_the_place_of_another_is_watched_instead() {
+    unshare_mounts();
+    let scene = Scene::new("/tmp");
+    let watched = scene.watched();
+    mount(&["-t", "tmpfs", "none", watched.to_str().unwrap()]);
+    let watching = Watching::on(&watched);
+    run("umount in && mount -t tmpfs none in", scene.base.path());
+    // How long it takes to notice is not known; that it stays noticed is what counts.
+    let mut round = 0;
+    let mut seen = || {
+        round += 1;
+        let name = format!("round-{round}");
+        fs::create_dir(watched.join(&name)).unwrap();
+        watching.done(&watched) == [did(Mkdir, &name)]
+    };
+    wait_for("an event", &mut seen);
+    assert!(seen());
+    mount(&["-t", "tmpfs", "none", scene.other().to_str().unwrap()]);
+    let other_mount = Instant::now();
+    wait_for("the mounts to be looked at", || {
+        assert!(seen());
+        other_mount.elapsed() > Duration::from_millis(300)
+    });
+}
+
+#[test]
 fn what_is_covered_by_a_mount_is_not_taken_for_what_is_mounted_there() {
     unshare_mounts();
     let scene = Scene::new("/tmp");
@@ -174,9 +200,27 @@ fn an_overlay_is_watched_directory_by_directory_and_health_says_so() {
     write(&watched.join("made/file"));
     let expected = [did(Create, "made/file"), did(CloseWrite, "made/file")];
     assert_eq!(watching.done(&watched), expected);
-    fs::rename(watched.join("made"), watched.join("moved")).unwrap();
+    let act = || {
+        // The kernel merges the third rename with the first.
+        for (from, to) in [("made", "moved"), ("moved", "made"), ("made", "moved")] {
+            fs::rename(watched.join(from), watched.join(to)).unwrap();
+        }
+    };
+    watching.while_it_hangs(|| fs::create_dir(watched.join("bait")).unwrap(), act);
+    let expected = [did_to(Rename, "made", "moved"), did_to(Rename, "moved", "made")];
+    assert_eq!(watching.done(&watched), expected);
+    fs::remove_dir(watched.join("bait")).unwrap();
+    assert_eq!(watching.done(&watched), [did(Rmdir, "bait")]);
     fs::rename(watched.join("moved/file"), watched.join("old/file2")).unwrap();
-    let expected = [did_to(Rename, "made", "moved"), did_to(Rename, "moved/file", "old/file2")];
+    let expected = [did_to(Rename, "moved/file", "old/file2")];
+    assert_eq!(watching.done(&watched), expected);
+    assert_eq!(watching.health().lost_missed, 0);
+    let act = || fs::create_dir_all(watched.join("new/inner")).unwrap();
+    watching.while_it_hangs(|| fs::create_dir(watched.join("bait")).unwrap(), act);
+    assert_eq!(watching.done(&watched), [did(Mkdir, "new")]);
+    assert_eq!(watching.health().lost_missed, 1);
+    run("rmdir bait new/inner new", &watched);
+    let expected = [did(Rmdir, "bait"), did(Rmdir, "new/inner"), did(Rmdir, "new")];
     assert_eq!(watching.done(&watched), expected);
     fs::remove_file(watched.join("old/file2")).unwrap();
     fs::remove_dir(watched.join("moved")).unwrap();
