@@ -5,6 +5,7 @@ set -euo pipefail
 
 # command or file that must exist : package that brings it
 needs=(
+    "auditctl:auditd"
     "clang:clang"
     "clang-format:clang-format"
     "gcc:gcc"

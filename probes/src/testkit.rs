@@ -146,6 +146,9 @@ pub fn audit_alone() -> std::fs::File {
     let path = std::env::temp_dir().join("osquery-ebpf-audit-tests.lock");
     let file = std::fs::File::create(path).unwrap();
     file.lock().unwrap();
+    let status = crate::audit::control::Control::open().and_then(|mut audit| audit.status());
+    let status = status.expect("CAP_AUDIT_CONTROL in the initial namespaces is needed");
+    assert_eq!(status.pid, 0, "an audit daemon runs; these tests need audit to themselves");
     file
 }
 

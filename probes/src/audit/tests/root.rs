@@ -6,8 +6,10 @@ use std::sync::Arc;
 use super::super::*;
 use crate::event::{Body, Concern, Exec, Exit, RawEvent};
 use crate::testkit::{
-    DEADLINE, Kept, audit_alone, auditctl, burst, config, execs_of_children, health,
+    DEADLINE, Kept, audit_alone, auditctl, burst, config, execs_of_children, health, spawn,
 };
+
+mod others;
 
 fn start(config: &SourceConfig) -> (Box<dyn Running>, Arc<Kept>) {
     let kept = Kept::new();
