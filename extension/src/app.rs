@@ -132,6 +132,30 @@ fn stop_on_signals() -> Result<Arc<Stop>> {
     Ok(stop)
 }
 
+/// Ends the program on SIGTERM and SIGHUP while the line editor reads: the sources are stopped, which
+/// puts back what they changed in the kernel, and the terminal is as it was.
+fn leave_on_signals(runtime: &Arc<Runtime>) -> Result<()> {
+    let terminal = rustix::termios::tcgetattr(io::stdin()).ok();
+    let mut signals = Signals::new([SIGTERM, SIGHUP]).context("signal handlers")?;
+    let runtime = Arc::clone(runtime);
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                runtime.sources().stop();
+                if let Some(terminal) = &terminal {
+                    let now = rustix::termios::OptionalActions::Now;
+                    if let Err(errno) = rustix::termios::tcsetattr(io::stdin(), now, terminal) {
+                        log::warn!("the terminal cannot be put back: {errno}");
+                    }
+                }
+                std::process::exit(128 + signal);
+            }
+        })
+        .context("a thread for signals")?;
+    Ok(())
+}
+
 /// Hands osqueryd's configuration to the runtime while there is an osqueryd.
 struct Follow(Poller);
 
@@ -205,7 +229,7 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
     let schedule = parse_schedule(&document.value)?;
     let sql = arguments.sql.join(" ");
     let interactive = sql.trim().is_empty() && arguments.exec.is_none() && collect.is_none();
-    // At a prompt, Ctrl-C belongs to the line editor.
+    // At a prompt, Ctrl-C belongs to the line editor, and leaving is another matter.
     let stop = if interactive {
         Arc::new(Stop::new().context("an event descriptor")?)
     } else {
@@ -215,6 +239,7 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
     let flags = arguments.common.settings.clone();
     let runtime = Runtime::start(Arc::clone(&engine), flags, &document, ladder)
         .context("the sources cannot be run")?;
+    let runtime = Arc::new(runtime);
     report(&runtime)?;
     let setup = Setup { config: text, core_tables: arguments.core_tables };
     let mut shell = Shell::start(&setup, engine)?;
@@ -223,6 +248,7 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
     }
     let late = || log::warn!("not all events were in after {FLUSH:?}");
     if interactive {
+        leave_on_signals(&runtime)?;
         shell.interact(arguments.style(), &|| {
             if !runtime.drain(FLUSH) {
                 late();

@@ -83,6 +83,7 @@ pub enum HostError {
 pub(crate) struct Shared {
     options: Options,
     started: SystemTime,
+    config: Mutex<String>,
     registry: Mutex<Registry>,
     /// One registration at a time, as each attaches tables that must not clash.
     registering: Mutex<()>,
@@ -109,8 +110,10 @@ impl Host {
     pub fn start(options: Options) -> Result<Self, HostError> {
         let socket = options.socket.clone();
         let interval = options.interval;
+        let config = Mutex::new(options.config.clone());
         let shared = Arc::new(Shared {
             options,
+            config,
             started: SystemTime::now(),
             registry: Mutex::default(),
             registering: Mutex::default(),
@@ -154,6 +157,11 @@ impl Host {
     /// The database that extensions can read and write.
     pub fn database(&self) -> &Database {
         &self.shared.database
+    }
+
+    /// Another configuration for `genConfig` to give.
+    pub fn set_config(&self, config: &str) {
+        config.clone_into(&mut self.shared.config.lock());
     }
 
     /// Numbers and names of the extensions that are registered.

@@ -13,16 +13,18 @@ use osquery_ebpf_probes::host::Host;
 use osquery_ebpf_probes::source::{Source, StartError};
 
 use crate::config::{Settings, SourceChoice};
-use crate::supervisor::{Candidate, Make};
+use crate::supervisor::{Candidate, Make, Plan};
 
-/// The candidates for some settings, best first.
-pub fn ladder(host: &Arc<Host>, settings: &Settings) -> Vec<Candidate> {
-    let wish = match settings.source.unwrap_or(SourceChoice::Auto) {
-        SourceChoice::Auto => Wish::Auto,
-        SourceChoice::Bpf => Wish::Bpf,
-        SourceChoice::Audit => Wish::Audit,
-        SourceChoice::Connector => Wish::Connector,
-        SourceChoice::Off => Wish::Off,
+/// What to try for some settings.
+pub fn ladder(host: &Arc<Host>, settings: &Settings) -> Plan {
+    let (wish, chosen) = match settings.source.unwrap_or(SourceChoice::Auto) {
+        SourceChoice::Auto => (Wish::Auto, ""),
+        SourceChoice::Bpf => (Wish::Bpf, ""),
+        SourceChoice::Audit => (Wish::Audit, "BPF is off, as chosen (source = audit)"),
+        SourceChoice::Connector => {
+            (Wish::Connector, "BPF and audit are off, as chosen (source = connector)")
+        }
+        SourceChoice::Off => (Wish::Off, "everything is off, as chosen (source = off)"),
     };
     let facts = Facts {
         host,
@@ -30,7 +32,8 @@ pub fn ladder(host: &Arc<Host>, settings: &Settings) -> Vec<Candidate> {
         audit: &AuditSource::look(host).verdict(),
         ignore_quirks: settings.ignore_kernel_quirks.unwrap_or(false),
     };
-    decide(&facts, wish).into_iter().map(|rung| candidate(host, rung)).collect()
+    let candidates = decide(&facts, wish).into_iter().map(|rung| candidate(host, rung)).collect();
+    Plan { candidates, chosen: chosen.to_owned() }
 }
 
 fn candidate(host: &Arc<Host>, rung: Rung) -> Candidate {

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::config::{Document, Settings, SourceChoice, read_section};
 use crate::stop::Stop;
-use crate::supervisor::{Candidate, LOOK, Sources};
+use crate::supervisor::{LOOK, Plan, Sources};
 
 /// What is needed of the tables' engine.
 pub trait Engine: Tables + Sink {
@@ -49,7 +49,7 @@ pub trait Engine: Tables + Sink {
 const CONNECTS: Duration = Duration::from_secs(3);
 
 /// Makes the ladder for some settings.
-pub type Ladder = Box<dyn Fn(&Settings) -> Vec<Candidate> + Send + Sync>;
+pub type Ladder = Box<dyn Fn(&Settings) -> Plan + Send + Sync>;
 
 /// Engine and sources at work. Dropping it stops them.
 pub struct Runtime {

@@ -11,7 +11,9 @@ pub mod print;
 
 pub use command::{CommandError, run_command};
 
+use std::fs::Permissions;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,6 +86,7 @@ impl Shell {
     pub fn start(setup: &Setup, tables: Arc<dyn Tables>) -> Result<Self, ShellError> {
         let directory = tempfile::Builder::new()
             .prefix("osquery-ebpf-")
+            .permissions(Permissions::from_mode(0o700))
             .tempdir()
             .map_err(ShellError::Directory)?;
         let socket = directory.path().join("shell.em");

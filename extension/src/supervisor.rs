@@ -16,6 +16,9 @@ use parking_lot::Mutex;
 /// Between two looks whether a source has stopped by itself.
 pub const LOOK: Duration = Duration::from_secs(2);
 
+/// Why a kind is not served when nothing was refused.
+const NOTHING: &str = "no source in use gives them";
+
 /// Makes a source, or says why it is not to be tried on this host.
 pub type Make = Arc<dyn Fn() -> Result<Box<dyn Source>, StartError> + Send + Sync>;
 
@@ -43,7 +46,7 @@ pub struct Shortcoming {
 impl fmt::Display for Shortcoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = words(&self.kinds);
-        let reason = if self.reason.is_empty() { "no source gives them" } else { &self.reason };
+        let reason = if self.reason.is_empty() { NOTHING } else { &self.reason };
         match self.source {
             Some(source) => {
                 write!(f, "{kinds} events come from {} since {reason}", source.as_str())
@@ -51,6 +54,15 @@ impl fmt::Display for Shortcoming {
             None => write!(f, "there are no {kinds} events: {reason}"),
         }
     }
+}
+
+/// What to try.
+#[derive(Default)]
+pub struct Plan {
+    /// In order of preference.
+    pub candidates: Vec<Candidate>,
+    /// What the operator has left out of it, for the reason that health shows.
+    pub chosen: String,
 }
 
 /// The sources at work.
@@ -61,7 +73,7 @@ pub struct Sources {
 
 struct State {
     config: SourceConfig,
-    ladder: Vec<Candidate>,
+    plan: Plan,
     started: Vec<Started>,
     /// By [`EventKind::index`]: what stood higher and was refused.
     reasons: [Vec<String>; EventKind::ALL.len()],
@@ -76,22 +88,22 @@ struct Started {
 }
 
 impl Sources {
-    /// Starts what `ladder` offers for the kinds that `config` wants. It never fails: what could
+    /// Starts what `plan` offers for the kinds that `config` wants. It never fails: what could
     /// not be started is told by [`StatusProvider::status`] and in the log.
-    pub fn start(ladder: Vec<Candidate>, config: SourceConfig, sink: Arc<dyn Sink>) -> Self {
-        let mut state = State { config, ladder, started: Vec::new(), reasons: Default::default() };
+    pub fn start(plan: Plan, config: SourceConfig, sink: Arc<dyn Sink>) -> Self {
+        let mut state = State { config, plan, started: Vec::new(), reasons: Default::default() };
         let kinds = state.config.kinds.clone();
         state.serve(&kinds, 0, &sink);
         Self { sink, state: Mutex::new(state) }
     }
 
-    /// Stops everything and starts over, with another ladder.
-    pub fn restart(&self, ladder: Vec<Candidate>, config: SourceConfig) {
+    /// Stops everything and starts over, with another plan.
+    pub fn restart(&self, plan: Plan, config: SourceConfig) {
         let mut state = self.state.lock();
         for mut started in state.started.drain(..) {
             started.running.stop();
         }
-        *state = State { config, ladder, started: Vec::new(), reasons: Default::default() };
+        *state = State { config, plan, started: Vec::new(), reasons: Default::default() };
         let kinds = state.config.kinds.clone();
         state.serve(&kinds, 0, &self.sink);
     }
@@ -101,9 +113,9 @@ impl Sources {
     pub fn reconfigure(&self, config: SourceConfig) -> Vec<StartError> {
         let mut state = self.state.lock();
         if state.config.kinds != config.kinds {
-            let ladder = std::mem::take(&mut state.ladder);
+            let plan = std::mem::take(&mut state.plan);
             drop(state);
-            self.restart(ladder, config);
+            self.restart(plan, config);
             return Vec::new();
         }
         state.config = config;
@@ -199,8 +211,8 @@ impl State {
     /// Finds a source for each of `kinds`, from rung `from` on.
     fn serve(&mut self, kinds: &[EventKind], from: usize, sink: &Arc<dyn Sink>) {
         let mut left: Vec<EventKind> = kinds.to_vec();
-        for rung in from..self.ladder.len() {
-            let Some(candidate) = self.ladder.get(rung) else { break };
+        for rung in from..self.plan.candidates.len() {
+            let Some(candidate) = self.plan.candidates.get(rung) else { break };
             let offered: Vec<EventKind> =
                 left.iter().copied().filter(|kind| candidate.serves.contains(kind)).collect();
             if offered.is_empty() {
@@ -313,10 +325,16 @@ impl StatusProvider for Sources {
                     .and_then(|(_, healths)| healths.iter().find(|health| health.kind == kind))
                     .cloned()
                     .unwrap_or_else(|| KindHealth::new(kind, ""));
-                let mut reason = state.reason(kind);
-                if serving.is_none() && !state.config.kinds.contains(&kind) {
-                    "not asked for".clone_into(&mut reason);
-                }
+                let reason = match (serving, state.reason(kind)) {
+                    (None, _) if !state.config.kinds.contains(&kind) => "not asked for".to_owned(),
+                    (None, reason) if reason.is_empty() => NOTHING.to_owned(),
+                    (_, reason) => reason,
+                };
+                // Files have a source of their own whatever is chosen.
+                let chosen = if kind.concern() == Concern::File { "" } else { &state.plan.chosen };
+                let both = [chosen, &reason];
+                let reason = both.map(str::to_owned).into_iter().filter(|text| !text.is_empty());
+                let reason = reason.collect::<Vec<_>>().join("; ");
                 KindStatus {
                     source: serving.map(|(started, _)| started.running.kind()),
                     reason,

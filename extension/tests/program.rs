@@ -1,5 +1,7 @@
 //! The program as osqueryd or a person starts it, against a host of this process.
 
+#![expect(clippy::unwrap_used, reason = "a test, and what helps it, may and should fail loudly")]
+
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -232,6 +234,28 @@ mod root {
             std::fs::write(watched.join(number.to_string()), "x").unwrap();
             count(&host, sql).is_some_and(|count| count > 0)
         });
+    }
+
+    #[test]
+    fn the_hosts_configuration_turns_bpf_off_and_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let host = super::host(directory.path(), "{}");
+        let socket = host.socket().to_str().unwrap().to_owned();
+        let _program = Program::start(&["serve", "--refresh=1", "--socket", &socket]);
+        eventually("the registration", || registered(&host));
+        for source in ["connector", "auto", "off", "bpf"] {
+            host.set_config(&format!(r#"{{"ebpf_events": {{"source": "{source}"}}}}"#));
+            let shown = match source {
+                "auto" => "bpf",
+                "off" => "",
+                other => other,
+            };
+            let sql = format!(
+                "SELECT count(*) FROM ebpf_events_health WHERE kind = 'exec' \
+                 AND coalesce(source, '') = '{shown}'"
+            );
+            eventually(source, || count(&host, &sql) == Some(1));
+        }
     }
 
     #[test]

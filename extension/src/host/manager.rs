@@ -60,7 +60,7 @@ impl ExtensionSyncHandler for Answers {
             "database" => self.0.database.call(&request),
             "config" => match action {
                 Some("genConfig") => {
-                    let config = self.0.options.config.clone();
+                    let config = self.0.config.lock().clone();
                     Ok(vec![BTreeMap::from([("osquery.conf".to_owned(), config)])])
                 }
                 Some("option") => Err("Missing option name".to_owned()),

@@ -93,7 +93,7 @@ impl Sink for Nowhere {
 const PROCESS: &[EventKind] = &[EventKind::Exec, EventKind::Fork, EventKind::Exit];
 const EVERY: &[EventKind] = &EventKind::ALL;
 
-fn ladder(world: &Arc<World>) -> Vec<Candidate> {
+fn plan(world: &Arc<World>, chosen: &str) -> Plan {
     let candidate = |kind, serves, gives| {
         let world = Arc::clone(world);
         Candidate {
@@ -102,7 +102,7 @@ fn ladder(world: &Arc<World>) -> Vec<Candidate> {
             make: Arc::new(move || Ok(Box::new(Fake { kind, gives, world: Arc::clone(&world) }))),
         }
     };
-    vec![
+    let candidates = vec![
         candidate(SourceKind::Fanotify, &[EventKind::File], &[EventKind::File]),
         candidate(
             SourceKind::Bpf,
@@ -111,7 +111,8 @@ fn ladder(world: &Arc<World>) -> Vec<Candidate> {
         ),
         candidate(SourceKind::Audit, EVERY, &[EventKind::Exec, EventKind::Socket]),
         candidate(SourceKind::Connector, PROCESS, PROCESS),
-    ]
+    ];
+    Plan { candidates, chosen: chosen.to_owned() }
 }
 
 fn config(kinds: &[EventKind]) -> SourceConfig {
@@ -130,7 +131,7 @@ const WANTED: [EventKind; 5] =
     [EventKind::Exec, EventKind::Fork, EventKind::Exit, EventKind::Socket, EventKind::File];
 
 fn start(world: &Arc<World>) -> Sources {
-    Sources::start(ladder(world), config(&WANTED), Arc::new(Nowhere))
+    Sources::start(plan(world, ""), config(&WANTED), Arc::new(Nowhere))
 }
 
 fn serving(sources: &Sources) -> Vec<(EventKind, Option<SourceKind>)> {
@@ -256,4 +257,65 @@ fn stopping_stops_every_source() {
     let world = Arc::new(World::default());
     drop(start(&world));
     assert_eq!(*world.stopped.lock(), ["fanotify", "bpf"]);
+}
+
+#[test]
+fn what_was_chosen_is_told_beside_what_was_refused() {
+    let world = Arc::new(World::default());
+    world.broken.lock().insert("audit");
+    let mut plan = plan(&world, "BPF is off, as chosen");
+    plan.candidates.remove(1);
+    let sources = Sources::start(plan, config(&WANTED), Arc::new(Nowhere));
+    let status = sources.status();
+    assert_eq!(
+        status[EventKind::Exec.index()].reason,
+        "BPF is off, as chosen; audit: start: the kernel said EPERM; repair it"
+    );
+    assert_eq!(
+        status[EventKind::Fork.index()].reason,
+        "BPF is off, as chosen; audit cannot give them"
+    );
+    assert_eq!(status[EventKind::File.index()].reason, "");
+}
+
+#[test]
+fn a_concern_that_does_not_start_with_the_others_starts_alone() {
+    /// Takes one concern at a time.
+    struct Picky(Fake);
+
+    impl Source for Picky {
+        fn kind(&self) -> SourceKind {
+            self.0.kind
+        }
+
+        fn gives(&self, kind: EventKind) -> bool {
+            self.0.gives(kind)
+        }
+
+        fn start(
+            self: Box<Self>,
+            config: &SourceConfig,
+            sink: Arc<dyn Sink>,
+        ) -> Result<Box<dyn Running>, StartError> {
+            if config.wants(Concern::Socket) {
+                return Err(error(SourceKind::Bpf, "no sockets"));
+            }
+            Box::new(self.0).start(config, sink)
+        }
+    }
+
+    let world = Arc::new(World::default());
+    let mut plan = plan(&world, "");
+    plan.candidates[1].make = {
+        let world = Arc::clone(&world);
+        Arc::new(move || {
+            let world = Arc::clone(&world);
+            Ok(Box::new(Picky(Fake { kind: SourceKind::Bpf, gives: EVERY, world })))
+        })
+    };
+    let sources = Sources::start(plan, config(&WANTED), Arc::new(Nowhere));
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Bpf));
+    let socket = &sources.status()[EventKind::Socket.index()];
+    assert_eq!(socket.source, Some(SourceKind::Audit));
+    assert_eq!(socket.reason, "bpf: start: no sockets; repair it");
 }
