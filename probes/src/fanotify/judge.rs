@@ -24,6 +24,9 @@ use crate::event::{Body, Bytes, File, FileAction, FileObject, RawEvent, SourceKi
 /// directory's inode a moment before it reports the removal.
 const STALE_TRIES: u32 = 3;
 
+/// Directories loaded for one path at most: one is enough, unless it is renamed meanwhile.
+const LOADS_MAX: u32 = 64;
+
 /// Wait before each look but the first.
 const STALE_WAIT: Duration = Duration::from_millis(1);
 
@@ -289,8 +292,11 @@ impl Worker {
             return None;
         }
         if let Some(seen) = self.seen.get(handle.bytes()) {
-            let path = seen.path.to_vec();
-            return Some(Spot::Wanted { real: path.clone(), shown: path });
+            let real = seen.path.to_vec();
+            return Some(match self.watch.wanted(&real) {
+                Some(shown) => Spot::Wanted { real, shown },
+                None => Spot::Unwanted { reals: vec![real] },
+            });
         }
         let done = event.mask & (libc::FAN_MODIFY | libc::FAN_CLOSE_WRITE);
         match self.nameless.get(handle.bytes()) {
@@ -301,7 +307,7 @@ impl Worker {
     }
 
     fn spot(&mut self, entry: Entry<'_>, sequence: u64) -> Result<Spot, Unresolved> {
-        let mut tries = 0;
+        let (mut loads, mut stale) = (0, 0);
         let view = loop {
             let points = self.filesystems.points_of(entry.dir);
             let view = |path: &[u8]| View::new(&self.mounts, points, &self.watch, path);
@@ -318,16 +324,19 @@ impl Worker {
                 Loaded::Refused(errno) => {
                     return Err(Unresolved("opening a directory by its handle", Some(errno)));
                 }
-                Loaded::Gone if tries == STALE_TRIES => {
+                Loaded::Gone if stale == STALE_TRIES => {
                     return Err(Unresolved(
                         "a directory was removed before it was looked up",
                         None,
                     ));
                 }
-                Loaded::Gone => self.look_further(tries),
+                Loaded::Gone => {
+                    self.look_further(stale);
+                    stale += 1;
+                }
             }
-            tries += 1;
-            if tries > 64 {
+            loads += 1;
+            if loads == LOADS_MAX {
                 return Err(Unresolved("a directory did not keep still", None));
             }
         };

@@ -5,13 +5,14 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::decode::Handle;
 use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
 };
+
+use super::decode::Handle;
 
 /// Longest file handle any file system makes (`MAX_HANDLE_SZ`, include/linux/exportfs.h).
 pub const MAX_HANDLE: usize = 128;
