@@ -27,6 +27,10 @@ struct task_struct___audit {
 	kuid_t loginuid;
 };
 
+struct nsproxy___time {
+	struct time_namespace *time_ns_for_children;
+};
+
 struct inode___timespec {
 	struct timespec64 i_atime;
 	struct timespec64 i_mtime;
@@ -84,6 +88,16 @@ static __always_inline u64 task_start(const struct task_struct *task)
 		return BPF_CORE_READ(now, start_boottime);
 	if (bpf_core_field_exists(before->real_start_time))
 		return BPF_CORE_READ(before, real_start_time);
+	return 0;
+}
+
+/* 769071ac9f20 (5.6) brought time namespaces. 0: there are none. */
+static __always_inline u32 time_ns_for_children(const struct nsproxy *proxy)
+{
+	const struct nsproxy___time *timed = (const void *)proxy;
+
+	if (bpf_core_field_exists(timed->time_ns_for_children))
+		return BPF_CORE_READ(timed, time_ns_for_children, ns.inum);
 	return 0;
 }
 
@@ -199,8 +213,8 @@ static __always_inline u32 current_syscall(u32 *abi)
 	return BPF_CORE_READ(regs, orig_ax);
 #else
 	/* TIF_32BIT in arch/arm64/include/asm/thread_info.h. */
-	*abi = BPF_CORE_READ(task, thread_info.flags) & (1 << 22) ? WIRE_ABI_COMPAT :
-								    WIRE_ABI_NATIVE;
+	*abi =
+	    BPF_CORE_READ(task, thread_info.flags) & (1 << 22) ? WIRE_ABI_COMPAT : WIRE_ABI_NATIVE;
 	return BPF_CORE_READ(regs, syscallno);
 #endif
 }

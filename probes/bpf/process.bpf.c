@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Processes: exec, fork, exit.
+ * Processes: exec, fork, exit; changes of ids and namespaces are in process_change.bpf.h.
  *
  *   do_execveat_common
  *     bprm_execve
@@ -18,6 +18,7 @@
  * 32-bit programs go past them. The tracepoints see only what took place.
  */
 #include "common.bpf.h"
+#include "process_change.bpf.h"
 
 /* The longest of each part. All of them together fit the scratch. */
 #define ARGS_MAX 32768
@@ -430,3 +431,26 @@ int BPF_PROG(process_exit_live, struct task_struct *task)
 {
 	return BPF_CORE_READ(task, signal, live.counter) ? 0 : on_exit(task);
 }
+
+#define CHANGE(syscall, type, call, given)                         \
+	SEC("tp/syscalls/sys_enter_" #syscall)                     \
+	int enter_##syscall(struct trace_event_raw_sys_enter *ctx) \
+	{                                                          \
+		return change_begins(type, given);                 \
+	}                                                          \
+	SEC("tp/syscalls/sys_exit_" #syscall)                      \
+	int exit_##syscall(struct trace_event_raw_sys_exit *ctx)   \
+	{                                                          \
+		return change_ends(type, call);                    \
+	}
+
+CHANGE(setuid, WIRE_SETID, WIRE_SETUID, 0)
+CHANGE(setgid, WIRE_SETID, WIRE_SETGID, 0)
+CHANGE(setreuid, WIRE_SETID, WIRE_SETREUID, 0)
+CHANGE(setregid, WIRE_SETID, WIRE_SETREGID, 0)
+CHANGE(setresuid, WIRE_SETID, WIRE_SETRESUID, 0)
+CHANGE(setresgid, WIRE_SETID, WIRE_SETRESGID, 0)
+CHANGE(setfsuid, WIRE_SETID, WIRE_SETFSUID, 0)
+CHANGE(setfsgid, WIRE_SETID, WIRE_SETFSGID, 0)
+CHANGE(unshare, WIRE_NAMESPACE, WIRE_UNSHARE, ctx->args[0])
+CHANGE(setns, WIRE_NAMESPACE, WIRE_SETNS, ctx->args[1])

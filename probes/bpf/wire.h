@@ -216,6 +216,40 @@ struct wire_fork {
 	__u32 abi;
 };
 
+/* Calls that change ids or namespaces. */
+enum wire_change_call {
+	WIRE_SETUID = 1,
+	WIRE_SETGID = 2,
+	WIRE_SETREUID = 3,
+	WIRE_SETREGID = 4,
+	WIRE_SETRESUID = 5,
+	WIRE_SETRESGID = 6,
+	WIRE_SETFSUID = 7,
+	WIRE_SETFSGID = 8,
+	WIRE_UNSHARE = 9,
+	WIRE_SETNS = 10,
+};
+
+/* The task is as it is afterwards. */
+struct wire_setid {
+	struct wire_header header;
+	struct wire_task task;
+	struct wire_creds before;
+	__u32 call;
+	__u32 reserved;
+};
+
+/* The task is as it is afterwards. */
+struct wire_namespace {
+	struct wire_header header;
+	struct wire_task task;
+	struct wire_namespaces before;
+	/* CLONE_NEW*, as given. */
+	__u64 flags;
+	__u32 call;
+	__u32 reserved;
+};
+
 struct wire_exit {
 	struct wire_header header;
 	struct wire_task task;

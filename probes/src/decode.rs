@@ -59,6 +59,8 @@ pub fn decode(bytes: &[u8]) -> Result<RawEvent, Malformed> {
         wire::EXEC => process::exec(bytes),
         wire::FORK => process::fork(bytes),
         wire::EXIT => process::exit(bytes),
+        wire::SETID => process::setid(bytes),
+        wire::NAMESPACE => process::namespace(bytes),
         wire::SOCKET => socket::socket(bytes),
         wire::CONNECTION => socket::connection(bytes),
         _ => Err(Malformed::Type(header.r#type)),

@@ -1,7 +1,9 @@
-//! exec, fork, exit.
+//! exec, fork, exit, and changes of ids and namespaces.
 
-use super::{Malformed, device, event, fixed, part, path, syscall, text};
-use crate::event::{Body, Exec, Exit, FileObject, Fork, RawEvent, Strings, Truncated};
+use super::{Malformed, creds, device, event, fixed, namespaces, part, path, syscall, text};
+use crate::event::{
+    Body, Exec, Exit, FileObject, Fork, NamespaceChange, RawEvent, Setid, Strings, Truncated,
+};
 use crate::wire;
 
 /// `BTRFS_SUPER_MAGIC` of include/uapi/linux/magic.h. Its `st_dev` is the subvolume's, which only
@@ -78,6 +80,22 @@ pub(super) fn exit(bytes: &[u8]) -> Result<RawEvent, Malformed> {
         core_dumped: Some(core),
     };
     Ok(event(&exit.header, &exit.task, Body::Exit(body)))
+}
+
+pub(super) fn setid(bytes: &[u8]) -> Result<RawEvent, Malformed> {
+    let setid: wire::Setid = fixed(bytes)?;
+    let body = Setid { syscall: syscall::change(setid.call), before: Some(creds(&setid.before)) };
+    Ok(event(&setid.header, &setid.task, Body::Setid(body)))
+}
+
+pub(super) fn namespace(bytes: &[u8]) -> Result<RawEvent, Malformed> {
+    let change: wire::Namespace = fixed(bytes)?;
+    let body = NamespaceChange {
+        syscall: syscall::change(change.call),
+        flags: Some(change.flags),
+        before: Some(namespaces(&change.before)),
+    };
+    Ok(event(&change.header, &change.task, Body::Namespace(body)))
 }
 
 fn file(inode: &wire::Inode) -> FileObject {

@@ -35,3 +35,20 @@ fn native_fork(number: u32) -> Option<&'static str> {
 fn x86_64_fork(number: u32) -> Option<&'static str> {
     names!(number, "fork" = libc::SYS_fork, "vfork" = libc::SYS_vfork)
 }
+
+/// The calls that change ids and namespaces, by the numbers of `wire.h`.
+pub(super) const fn change(call: u32) -> Option<&'static str> {
+    Some(match call {
+        wire::SETUID => "setuid",
+        wire::SETGID => "setgid",
+        wire::SETREUID => "setreuid",
+        wire::SETREGID => "setregid",
+        wire::SETRESUID => "setresuid",
+        wire::SETRESGID => "setresgid",
+        wire::SETFSUID => "setfsuid",
+        wire::SETFSGID => "setfsgid",
+        wire::UNSHARE => "unshare",
+        wire::SETNS => "setns",
+        _ => return None,
+    })
+}

@@ -1,4 +1,4 @@
-//! exec, fork, exit.
+//! exec, fork, exit, and changes of ids and namespaces.
 
 use super::*;
 use crate::event::{Creds, Namespaces};
@@ -95,9 +95,45 @@ fn exit(status: u32) -> wire::Exit {
     }
 }
 
+fn setid(call: u32) -> wire::Setid {
+    wire::Setid {
+        header: header(wire::SETID, size_of::<wire::Setid>()),
+        task: task(),
+        before: wire::Creds {
+            uid: 70,
+            gid: 71,
+            suid: 72,
+            sgid: 73,
+            euid: 74,
+            egid: 75,
+            fsuid: 76,
+            fsgid: 77,
+        },
+        call,
+        reserved: 0,
+    }
+}
+
+fn namespace(call: u32) -> wire::Namespace {
+    wire::Namespace {
+        header: header(wire::NAMESPACE, size_of::<wire::Namespace>()),
+        task: task(),
+        before: wire::Namespaces { mnt: 80, pid: 81, net: 82, user: 83 },
+        flags: 0x4002_0000,
+        call,
+        reserved: 0,
+    }
+}
+
 /// One valid record of each type.
 pub(super) fn valid() -> Vec<Vec<u8>> {
-    vec![Builder::new().bytes(), bytes_of(&fork()).to_vec(), bytes_of(&exit(0)).to_vec()]
+    vec![
+        Builder::new().bytes(),
+        bytes_of(&fork()).to_vec(),
+        bytes_of(&exit(0)).to_vec(),
+        bytes_of(&setid(wire::SETUID)).to_vec(),
+        bytes_of(&namespace(wire::SETNS)).to_vec(),
+    ]
 }
 
 fn decoded(bytes: &[u8]) -> Exec {
@@ -202,6 +238,27 @@ fn a_status_is_taken_apart_as_wait_does() {
         assert_eq!((body.code, body.signal), (code, signal));
         assert_eq!(body.core_dumped, Some(libc::WCOREDUMP(wait)));
     }
+}
+
+#[test]
+fn a_change_has_what_was_before_and_what_is_after() {
+    let event = decode(bytes_of(&setid(wire::SETRESGID))).expect("well-formed");
+    assert_eq!(event.task.creds.map(|creds| creds.sgid), Some(23));
+    let Body::Setid(change) = event.body else { panic!("{event:?}") };
+    let before =
+        Creds { uid: 70, gid: 71, suid: 72, sgid: 73, euid: 74, egid: 75, fsuid: 76, fsgid: 77 };
+    assert_eq!((change.syscall, change.before), (Some("setresgid"), Some(before)));
+
+    let event = decode(bytes_of(&namespace(wire::UNSHARE))).expect("well-formed");
+    assert_eq!(event.task.namespaces.map(|now| now.mnt), Some(30));
+    let Body::Namespace(change) = event.body else { panic!("{event:?}") };
+    let before = Namespaces { mnt: 80, pid: 81, net: 82, user: 83 };
+    assert_eq!((change.syscall, change.before), (Some("unshare"), Some(before)));
+    assert_eq!(change.flags, Some(0x4002_0000));
+
+    let event = decode(bytes_of(&setid(99))).expect("well-formed");
+    let Body::Setid(change) = event.body else { panic!("{event:?}") };
+    assert_eq!(change.syscall, None);
 }
 
 #[test]

@@ -50,7 +50,8 @@ fn an_overfilled_ring_loses_exactly_what_it_says() {
     let mut config = config();
     config.ring_bytes.process = 1 << 16;
     let host = HostFacts::read().expect("the kernel has BTF");
-    let lane = loader::load(&objects::PROCESS, &config, &host).expect("the kernel takes it");
+    let lane =
+        loader::load(&objects::process::PROCESS, &config, &host).expect("the kernel takes it");
     let (ring, mut lane) = health::Kept::new(lane);
     // Nobody reads meanwhile.
     for _ in 0..EXECS {
