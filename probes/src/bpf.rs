@@ -7,7 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Concern, EventKind, SourceKind};
+use parking_lot::Mutex;
+
+use crate::event::{EventKind, SourceKind};
 use crate::source::{KindHealth, Running, Sink, Source, SourceConfig, StartError};
 
 mod collector;
@@ -24,6 +26,7 @@ pub mod tracepoint;
 use collector::Collector;
 use health::Kept;
 use loader::HostFacts;
+use probe::ObjectSpec;
 
 /// BPF programs, not yet loaded.
 pub struct BpfSource {
@@ -80,7 +83,7 @@ impl Source for BpfSource {
             why: error.to_string(),
             remedy: "raise the limits on threads and open files".to_owned(),
         })?;
-        Ok(Box::new(BpfRunning { lanes: kept, collector }))
+        Ok(Box::new(BpfRunning { lanes: Mutex::new(kept), collector }))
     }
 }
 
@@ -98,7 +101,7 @@ fn start_error(refused: libbpf::Refused) -> StartError {
 /// BPF programs at work.
 struct BpfRunning {
     /// Dropped first, so that nothing is produced that nobody reads.
-    lanes: Vec<Kept>,
+    lanes: Mutex<Vec<Kept>>,
     collector: Collector,
 }
 
@@ -108,29 +111,39 @@ impl Running for BpfRunning {
     }
 
     fn health(&self) -> Vec<KindHealth> {
-        self.lanes.iter().flat_map(|lane| lane.health(self.collector.tally())).collect()
+        let lanes = self.lanes.lock();
+        lanes.iter().flat_map(|lane| lane.health(self.collector.tally())).collect()
     }
 
+    /// Whatever can fail comes first, and what is no longer wanted goes last.
     fn reconfigure(&self, config: &SourceConfig) -> Result<(), StartError> {
-        let concerns = Concern::ALL.into_iter().filter(|concern| config.wants(*concern));
-        let missing: Vec<_> = concerns
-            .filter(|concern| !self.lanes.iter().any(|lane| lane.concern() == *concern))
-            .map(Concern::as_str)
-            .chain(self.lanes.iter().flat_map(|lane| lane.not_loaded(config)))
-            .collect();
-        if missing.is_empty() {
-            return self
-                .lanes
-                .iter()
-                .try_for_each(|lane| lane.reconfigure(config))
-                .map_err(start_error);
+        let mut lanes = self.lanes.lock();
+        let wanted = |spec: &&ObjectSpec| config.wants(spec.concern);
+        let has = |concern| lanes.iter().any(|lane| lane.concern() == concern);
+        let new: Vec<_> =
+            objects::ALL.into_iter().filter(wanted).filter(|spec| !has(spec.concern)).collect();
+        if !new.is_empty() || lanes.iter().any(|lane| lane.lacks(config)) {
+            let host = HostFacts::read().map_err(start_error)?;
+            for spec in new {
+                let lane = loader::load(spec, config, &host).map_err(start_error)?;
+                let (ring, lane) = Kept::new(lane);
+                self.collector.add(spec.concern, ring);
+                lanes.push(lane);
+            }
+            for lane in lanes.iter_mut().filter(|lane| config.wants(lane.concern())) {
+                lane.complete(config, &host).map_err(start_error)?;
+            }
         }
-        Err(StartError {
-            source_kind: SourceKind::Bpf,
-            what: format!("add {}", missing.join(", ")),
-            why: "their programs were not loaded at the start".to_owned(),
-            remedy: "start the source anew with them".to_owned(),
-        })
+        for lane in lanes.iter_mut().filter(|lane| config.wants(lane.concern())) {
+            lane.reconfigure(config).map_err(start_error)?;
+        }
+        for lane in lanes.extract_if(.., |lane| !config.wants(lane.concern())) {
+            let concern = lane.concern();
+            // Detaches its programs, so that the ring gets no more.
+            drop(lane);
+            self.collector.remove(concern);
+        }
+        Ok(())
     }
 
     fn flush(&self, deadline: Duration) -> bool {
@@ -142,9 +155,7 @@ impl Running for BpfRunning {
     }
 
     fn stop(&mut self) {
-        for lane in &mut self.lanes {
-            lane.detach();
-        }
+        self.lanes.get_mut().iter_mut().for_each(Kept::detach);
         self.collector.stop();
     }
 }

@@ -6,7 +6,7 @@
 //! events by time puts each exec before what it led to.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -29,6 +29,9 @@ const BATCH: usize = 4096;
 /// means that their writer was preempted, and then the rest goes first.
 const BUSY_WAIT: Duration = Duration::from_millis(5);
 
+/// The same for the last read of a ring, after which nothing of it is kept.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
 const TYPES: usize = wire::TYPES as usize;
 
 /// What the collector counted, by record type.
@@ -48,10 +51,22 @@ pub struct Collector {
     thread: Option<JoinHandle<()>>,
 }
 
+enum Change {
+    Add(Concern, Ring),
+    Remove(Concern),
+}
+
+/// Process last: see above.
+fn in_order(rings: &mut [(Concern, Ring)]) {
+    rings.sort_by_key(|(concern, _)| *concern == Concern::Process);
+}
+
 struct Shared {
     stop: AtomicBool,
     wake: OwnedFd,
     flushes: Mutex<Vec<mpsc::SyncSender<()>>>,
+    /// At most two for each concern and each change of the configuration.
+    changes: Mutex<Vec<Change>>,
     tally: Arc<Tally>,
 }
 
@@ -61,19 +76,17 @@ impl Collector {
     /// # Errors
     /// What epoll, eventfd or the making of a thread says.
     pub fn start(mut rings: Vec<(Concern, Ring)>, sink: Arc<dyn Sink>) -> io::Result<Self> {
-        // Process last: see above.
-        rings.sort_by_key(|(concern, _)| *concern == Concern::Process);
+        in_order(&mut rings);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        // Edge-triggered: a ring that merely holds something is no reason to wake.
-        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
         for fd in rings.iter().map(|(_, ring)| ring.as_fd()).chain([wake.as_fd()]) {
-            epoll::add(&epoll, fd, epoll::EventData::new_u64(0), edge)?;
+            add_to(&epoll, fd)?;
         }
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
             wake,
             flushes: Mutex::default(),
+            changes: Mutex::default(),
             tally: Arc::default(),
         });
         let mut worker = Worker { rings, epoll, sink, shared: Arc::clone(&shared) };
@@ -86,6 +99,22 @@ impl Collector {
     /// What it counted so far.
     pub fn tally(&self) -> &Tally {
         &self.shared.tally
+    }
+
+    /// Has another ring read from now on.
+    pub fn add(&self, concern: Concern, ring: Ring) {
+        self.change(Change::Add(concern, ring));
+    }
+
+    /// Has a ring, of which all programs are detached, read to its end and given up, and its counts
+    /// with it.
+    pub fn remove(&self, concern: Concern) {
+        self.change(Change::Remove(concern));
+    }
+
+    fn change(&self, change: Change) {
+        self.shared.changes.lock().push(change);
+        self.shared.wake();
     }
 
     /// Has everything read that was produced before the call. True: it was, within `deadline`.
@@ -140,7 +169,12 @@ impl Worker {
         let mut flushes = Vec::new();
         loop {
             let stopping = self.shared.stop.load(Ordering::Acquire);
+            // The other way round, a flush might not see what was added before it was asked for.
             flushes.append(&mut self.shared.flushes.lock());
+            let changes = std::mem::take(&mut *self.shared.changes.lock());
+            for change in changes {
+                self.apply(change, &mut events);
+            }
             let complete = self.turn(&mut events);
             if complete {
                 for flush in flushes.drain(..) {
@@ -153,6 +187,39 @@ impl Worker {
             }
             if complete {
                 self.wait();
+            }
+        }
+    }
+
+    fn apply(&mut self, change: Change, events: &mut Vec<RawEvent>) {
+        match change {
+            Change::Add(concern, ring) => {
+                if let Err(error) = add_to(&self.epoll, ring.as_fd()) {
+                    log::warn!(
+                        "the {} ring cannot wake its reader, which comes round without: {error}",
+                        concern.as_str()
+                    );
+                }
+                self.rings.push((concern, ring));
+                in_order(&mut self.rings);
+            }
+            Change::Remove(concern) => {
+                for (_, mut ring) in self.rings.extract_if(.., |ring| ring.0 == concern) {
+                    let tally = &self.shared.tally;
+                    let to = ring.produced();
+                    let deadline = Instant::now() + LAST_WAIT;
+                    while !matches!(
+                        ring.read(to, BATCH, |record| tally.take(concern, record, events)),
+                        Stop::Reached
+                    ) && Instant::now() < deadline
+                    {
+                        hand_over(events, self.sink.as_ref());
+                    }
+                    hand_over(events, self.sink.as_ref());
+                    // It may be gone from there already.
+                    let _ = epoll::delete(&self.epoll, ring.as_fd());
+                    tally.forget(concern);
+                }
             }
         }
     }
@@ -191,16 +258,38 @@ impl Worker {
                 }
             }
         }
-        events.sort_by_key(|event| event.time_ns);
-        if !events.is_empty() {
-            self.sink.accept(events);
-            events.clear();
-        }
+        hand_over(events, self.sink.as_ref());
         complete
     }
 }
 
+fn hand_over(events: &mut Vec<RawEvent>, sink: &dyn Sink) {
+    events.sort_by_key(|event| event.time_ns);
+    if !events.is_empty() {
+        sink.accept(events);
+        events.clear();
+    }
+}
+
+/// Edge-triggered: a ring that merely holds something is no reason to wake.
+fn add_to(epoll: &OwnedFd, fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+    epoll::add(epoll, fd, epoll::EventData::new_u64(0), edge)
+}
+
 impl Tally {
+    fn forget(&self, concern: Concern) {
+        for record_type in 0..wire::TYPES {
+            if decode::kind_of(record_type).is_some_and(|kind| kind.concern() == concern) {
+                for counts in [&self.received, &self.malformed] {
+                    if let Some(count) = counts.get(record_type as usize) {
+                        count.store(0, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    }
+
     fn take(&self, concern: Concern, record: &[u8], events: &mut Vec<RawEvent>) {
         let record_type = decode::type_of(record).map_or(0, usize::from);
         bump(&self.received, concern, record_type);

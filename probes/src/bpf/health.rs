@@ -2,9 +2,9 @@
 //! the collector read, and which programs there are at all.
 
 use super::collector::Tally;
-use super::libbpf::{CounterMap, Loaded, Refused};
-use super::loader::{Decision, Lane};
-use super::probe::ObjectSpec;
+use super::libbpf::{CounterMap, Refused};
+use super::loader::{self, Decision, HostFacts, Lane, Part};
+use super::probe::{Duty, ObjectSpec};
 use super::ring::Ring;
 use crate::decode;
 use crate::event::{Concern, EventKind};
@@ -18,15 +18,16 @@ pub struct Kept {
     spec: &'static ObjectSpec,
     ring_bytes: u64,
     counters: CounterMap,
-    loaded: Loaded,
-    decisions: Vec<Decision>,
+    /// All on the same maps. There is no more than one for each change of what is wanted that had
+    /// not been wanted before, so there are at most as many as duties.
+    parts: Vec<Part>,
 }
 
 impl Kept {
     /// Takes a lane apart.
     pub fn new(lane: Lane) -> (Ring, Self) {
-        let Lane { spec, ring, counters, loaded, decisions } = lane;
-        let kept = Self { spec, ring_bytes: ring.size(), counters, loaded, decisions };
+        let Lane { spec, ring, counters, part } = lane;
+        let kept = Self { spec, ring_bytes: ring.size(), counters, parts: vec![part] };
         (ring, kept)
     }
 
@@ -35,39 +36,66 @@ impl Kept {
         self.spec.concern
     }
 
-    /// The duties that a configuration asks for and that were not asked for at the start. Those of
-    /// another concern are not looked at.
-    pub fn not_loaded(&self, config: &SourceConfig) -> impl Iterator<Item = &'static str> {
-        let wanted = self.spec.duties.iter().filter(|duty| (duty.wanted)(config));
-        let wanted = wanted.filter(|_| config.wants(self.spec.concern));
-        wanted
-            .map(|duty| duty.name)
-            .filter(|name| !self.decisions.iter().any(|decision| decision.duty.name == *name))
+    /// Whether a configuration asks for something that is not attached.
+    pub fn lacks(&self, config: &SourceConfig) -> bool {
+        self.parts.iter().any(|part| part.wants_to_resume(config))
+            || self.spec.duties.iter().any(|duty| (duty.wanted)(config) && !self.knows(duty))
     }
 
-    /// Takes over what of a configuration may change while programs run.
+    fn knows(&self, duty: &Duty) -> bool {
+        self.decisions().any(|decision| decision.duty.name == duty.name)
+    }
+
+    fn decisions(&self) -> impl Iterator<Item = &Decision> {
+        self.parts.iter().flat_map(|part| &part.decisions)
+    }
+
+    /// Loads and attaches what a configuration asks for and is not there yet.
+    ///
+    /// # Errors
+    /// [`Refused`] by the kernel; then nothing has changed.
+    pub fn complete(&mut self, config: &SourceConfig, host: &HostFacts) -> Result<(), Refused> {
+        let with = self.parts.first().map(|part| &part.loaded);
+        let more = match with {
+            Some(with) => {
+                loader::load_more(self.spec, config, host, with, |duty| self.knows(duty))?
+            }
+            None => None,
+        };
+        self.parts.iter_mut().for_each(|part| part.resume(config, host));
+        self.parts.extend(more);
+        Ok(())
+    }
+
+    /// Takes over what of a configuration may change while programs run, and detaches those it does
+    /// not ask for.
     ///
     /// # Errors
     /// [`Refused`] by the kernel.
-    pub fn reconfigure(&self, config: &SourceConfig) -> Result<(), Refused> {
-        (self.spec.switches)(config).map_or(Ok(()), |value| self.loaded.set_switches(&value))
+    pub fn reconfigure(&mut self, config: &SourceConfig) -> Result<(), Refused> {
+        if let (Some(value), Some(part)) = ((self.spec.switches)(config), self.parts.first()) {
+            part.loaded.set_switches(&value)?;
+        }
+        self.parts.iter_mut().for_each(|part| part.rest(config));
+        Ok(())
     }
 
     /// Detaches every program.
     pub fn detach(&mut self) {
-        for decision in &mut self.decisions {
+        for decision in self.parts.iter_mut().flat_map(|part| &mut part.decisions) {
             decision.attached = None;
         }
     }
 
-    /// One entry for each kind that some program was wanted for.
+    /// One entry for each kind that some program is wanted for.
     pub fn health(&self, tally: &Tally) -> Vec<KindHealth> {
         let counters = self.counters.read();
         let kinds = EventKind::ALL.into_iter();
-        kinds
-            .filter(|kind| self.decisions.iter().any(|decision| decision.duty.kinds.contains(kind)))
-            .map(|kind| self.kind_health(kind, counters.as_ref(), tally))
-            .collect()
+        let wanted = |kind: &EventKind| {
+            let mut decisions = self.decisions();
+            decisions.any(|one| one.resting.is_none() && one.duty.kinds.contains(kind))
+        };
+        kinds.filter(wanted).map(|kind| self.kind_health(kind, counters.as_ref(), tally)).collect()
     }
 
     fn kind_health(
@@ -79,7 +107,11 @@ impl Kept {
         let mut health = KindHealth::new(kind, "");
         health.ring_bytes = Some(self.ring_bytes);
         let mut reasons = Vec::new();
-        for decision in self.decisions.iter().filter(|one| one.duty.kinds.contains(&kind)) {
+        let decisions = self.parts.iter().flat_map(|part| {
+            let of_kind = part.decisions.iter().filter(|one| one.duty.kinds.contains(&kind));
+            of_kind.map(|decision| (&part.loaded, decision))
+        });
+        for (loaded, decision) in decisions.filter(|(_, decision)| decision.resting.is_none()) {
             let name = decision.duty.name;
             for passed in &decision.passed_over {
                 reasons.push(format!("{name}: {}: {}", passed.program, passed.why));
@@ -87,7 +119,7 @@ impl Kept {
             match &decision.attached {
                 Some((candidate, _)) => {
                     health.probes_attached += 1;
-                    health.lost_missed += self.loaded.misses(candidate.program);
+                    health.lost_missed += loaded.misses(candidate.program);
                     health.tier = candidate.hook.tier();
                     if let Some(caveat) = candidate.hook.caveat()
                         && !reasons.iter().any(|reason| reason == caveat)

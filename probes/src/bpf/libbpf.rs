@@ -107,6 +107,24 @@ impl Opened {
         }
     }
 
+    /// Uses the maps of an object that is loaded already, its constants included, in place of maps
+    /// of its own.
+    ///
+    /// # Errors
+    /// [`Refused`]: the two are not made alike.
+    pub fn share(&mut self, with: &Loaded) -> Result<(), Refused> {
+        for mut map in self.object.maps_mut() {
+            let what = format!("{}: share map {}", self.name, map.name().display());
+            let theirs = with.object.maps().find(|theirs| theirs.name() == map.name());
+            let theirs = theirs.ok_or_else(|| Refused {
+                what: what.clone(),
+                why: "there is none to share".to_owned(),
+            })?;
+            map.reuse_fd(theirs.as_fd()).map_err(|error| Refused::new(what, &error))?;
+        }
+        Ok(())
+    }
+
     /// Sets the constant in section `.rodata.config`.
     ///
     /// # Errors

@@ -33,7 +33,13 @@ pub struct Lane {
     pub ring: Ring,
     /// What its programs count.
     pub counters: CounterMap,
-    /// Its maps and programs.
+    /// Its maps, and the programs that were wanted at first.
+    pub part: Part,
+}
+
+/// Programs that were loaded at once.
+pub struct Part {
+    /// Them, and their maps.
     pub loaded: Loaded,
     /// What was attached for each duty, and what was not.
     pub decisions: Vec<Decision>,
@@ -47,6 +53,46 @@ pub struct Decision {
     pub attached: Option<(&'static Candidate, Attached)>,
     /// The better or only programs that the kernel would not have.
     pub passed_over: Vec<PassedOver>,
+    /// What did it before it was no longer wanted; nothing is attached then.
+    pub resting: Option<&'static Candidate>,
+}
+
+impl Part {
+    /// Detaches what a configuration does not want. The enters of calls come last among the duties
+    /// and go first: a call whose enter alone is seen would be remembered.
+    pub fn rest(&mut self, config: &SourceConfig) {
+        for decision in self.decisions.iter_mut().rev() {
+            if !(decision.duty.wanted)(config)
+                && let Some((candidate, _)) = decision.attached.take()
+            {
+                decision.resting = Some(candidate);
+            }
+        }
+    }
+
+    /// Attaches again what had been detached and is wanted.
+    pub fn resume(&mut self, config: &SourceConfig, host: &HostFacts) {
+        for decision in &mut self.decisions {
+            if (decision.duty.wanted)(config)
+                && let Some(candidate) = decision.resting.take()
+            {
+                match attach_one(&self.loaded, candidate, host) {
+                    Ok(attached) => decision.attached = Some((candidate, attached)),
+                    Err(why) => {
+                        let program = candidate.program;
+                        decision.passed_over.push(PassedOver { program, why });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether [`Part::resume`] would attach something.
+    pub fn wants_to_resume(&self, config: &SourceConfig) -> bool {
+        self.decisions
+            .iter()
+            .any(|decision| decision.resting.is_some() && (decision.duty.wanted)(config))
+    }
 }
 
 impl KernelFacts for KernelTypes {
@@ -106,7 +152,7 @@ fn ring_size(wanted: u32) -> u32 {
 ///
 /// # Errors
 /// [`Refused`]: not one of its programs can be had. One that is refused while others work is no
-/// error; [`Lane::decisions`] tells.
+/// error; the decisions tell.
 pub fn load(
     spec: &'static ObjectSpec,
     config: &SourceConfig,
@@ -118,19 +164,8 @@ pub fn load(
         Concern::File => config.ring_bytes.file,
     });
     let mut planned = plan(spec, config, host.types());
-    let first = open(spec, config, host, ring, &programs(&planned))?.load();
-    let loaded = match first {
-        Ok(loaded) => loaded,
-        Err(refused) => {
-            log::debug!("{refused}; trying its programs one by one");
-            leave_out_refused(spec, config, host, &mut planned);
-            let programs = programs(&planned);
-            if programs.is_empty() {
-                return Err(refused);
-            }
-            open(spec, config, host, ring, &programs)?.load()?
-        }
-    };
+    let open = |programs: &[&str]| open(spec, config, host, ring, programs);
+    let loaded = load_programs(open, spec, config, host, &mut planned)?;
     let fd = loaded.map_fd("ring")?;
     let what = || format!("{}: mmap of the ring", spec.name);
     let ring =
@@ -139,6 +174,64 @@ pub fn load(
     if let Some(switches) = (spec.switches)(config) {
         loaded.set_switches(&switches)?;
     }
+    let part = attach_all(spec, loaded, planned, host)?;
+    Ok(Lane { spec, ring, counters, part })
+}
+
+/// Loads and attaches what is wanted of an object and not among the duties `known`, to work on the
+/// maps of `with`. `None`: nothing is.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_more(
+    spec: &'static ObjectSpec,
+    config: &SourceConfig,
+    host: &HostFacts,
+    with: &Loaded,
+    known: impl Fn(&Duty) -> bool,
+) -> Result<Option<Part>, Refused> {
+    let mut planned = plan(spec, config, host.types());
+    planned.retain(|planned| !known(planned.duty));
+    if planned.is_empty() {
+        return Ok(None);
+    }
+    let open = |programs: &[&str]| {
+        let mut opened = Opened::new(spec.name, spec.bytes)?;
+        opened.choose(programs);
+        opened.share(with)?;
+        Ok(opened)
+    };
+    let loaded = load_programs(open, spec, config, host, &mut planned)?;
+    attach_all(spec, loaded, planned, host).map(Some)
+}
+
+/// Loads all that was planned, or else all that the kernel takes of it.
+fn load_programs(
+    open: impl Fn(&[&str]) -> Result<Opened, Refused>,
+    spec: &'static ObjectSpec,
+    config: &SourceConfig,
+    host: &HostFacts,
+    planned: &mut [Planned],
+) -> Result<Loaded, Refused> {
+    let refused = match open(&programs(planned))?.load() {
+        Ok(loaded) => return Ok(loaded),
+        Err(refused) => refused,
+    };
+    log::debug!("{refused}; trying its programs one by one");
+    leave_out_refused(spec, config, host, planned);
+    let programs = programs(planned);
+    if programs.is_empty() {
+        return Err(refused);
+    }
+    open(&programs)?.load()
+}
+
+fn attach_all(
+    spec: &ObjectSpec,
+    loaded: Loaded,
+    planned: Vec<Planned>,
+    host: &HostFacts,
+) -> Result<Part, Refused> {
     let decisions: Vec<_> =
         planned.into_iter().map(|planned| attach(&loaded, planned, host)).collect();
     if decisions.iter().all(|decision| decision.attached.is_none()) {
@@ -147,7 +240,7 @@ pub fn load(
         let why = why.collect::<Vec<_>>().join("; ");
         return Err(Refused { what: format!("attach {}", spec.name), why });
     }
-    Ok(Lane { spec, ring, counters, loaded, decisions })
+    Ok(Part { loaded, decisions })
 }
 
 fn programs(planned: &[Planned]) -> Vec<&'static str> {
@@ -207,12 +300,17 @@ fn attach(loaded: &Loaded, planned: Planned, host: &HostFacts) -> Decision {
         match attach_one(loaded, candidate, host) {
             Ok(attached) => {
                 log::debug!("{}: {} is attached", duty.name, candidate.program);
-                return Decision { duty, attached: Some((candidate, attached)), passed_over };
+                return Decision {
+                    duty,
+                    attached: Some((candidate, attached)),
+                    passed_over,
+                    resting: None,
+                };
             }
             Err(why) => passed_over.push(PassedOver { program: candidate.program, why }),
         }
     }
-    Decision { duty, attached: None, passed_over }
+    Decision { duty, attached: None, passed_over, resting: None }
 }
 
 fn attach_one(

@@ -15,10 +15,12 @@ use crate::bpf::BpfSource;
 use crate::event::{Body, EventKind, Exec, Exit, RawEvent};
 use crate::source::{KindHealth, RingBytes, Running, Sink, Source, SourceConfig, WatchNothing};
 
+mod change;
 mod exec;
 mod exec_files;
 mod life;
 mod loss;
+mod reconfigure;
 
 /// Longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(20);
