@@ -31,9 +31,18 @@ endif
 install: build
 	packaging/install.sh $(RELEASE) "$(DESTDIR)"
 
-## test: formats, lints and every test, on the live kernel
-test: setup lint
+## test: formats, lints and every test, on the running kernel and on others
+test: test-setup lint
+	cargo build --workspace --locked
 	cargo test --workspace --locked --no-fail-fast
+	tests/vm/run.sh
+
+## vm-test: the tests of the probes on Debian's other kernels, in virtual machines
+vm-test: test-setup
+	tests/vm/run.sh
+
+test-setup:
+	@packaging/setup.sh test
 
 ## lint: formats and lints only
 lint: setup
@@ -48,7 +57,7 @@ format:
 
 ## bench: cost on the host and speed of our own side, as ratios
 bench: build
-	packaging/setup.sh bench
+	packaging/setup.sh test
 	cargo build --release --locked --package osquery-ebpf-tests
 	cargo bench --workspace --locked
 	target/$(TRIPLE)/release/host-cost --program $(RELEASE) --workload target/$(TRIPLE)/release/workload \
@@ -58,5 +67,5 @@ bench: build
 clean:
 	cargo clean
 
-.PHONY: help setup build run install test lint format bench clean
+.PHONY: help setup build run install test vm-test test-setup lint format bench clean
 export SQL
