@@ -15,7 +15,7 @@ use crate::thrift::{
     ExtensionResponse, ExtensionStatus, InternalExtensionInfo, InternalExtensionList,
     InternalOptionList, TExtensionManagerSyncClient, TExtensionSyncClient,
 };
-use crate::wire::{Deadline, Input, Output, PeerError, Stream, check_peer, output};
+use crate::wire::{Deadline, Input, Output, PeerError, Stream, check_peer, connect, output};
 
 /// The largest answer taken. The largest there are is a fleet's configuration.
 const ANSWER_BYTES: usize = 64 << 20;
@@ -84,7 +84,7 @@ impl Manager {
     /// [`ManagerError::Connect`] or [`ManagerError::Peer`].
     pub fn connect(path: &Path, timeout: Duration) -> Result<Self, ManagerError> {
         let failed = |error| ManagerError::Connect { path: path.to_owned(), error };
-        let stream = UnixStream::connect(path).map_err(failed)?;
+        let stream = connect(path, timeout).map_err(failed)?;
         check_peer(&stream).map_err(|error| ManagerError::Peer { path: path.to_owned(), error })?;
         let watch = stream.try_clone().map_err(failed)?;
         let deadline = Deadline::new(timeout, timeout);

@@ -9,7 +9,7 @@ mod stream;
 
 pub use input::Input;
 pub use peer::{PeerError, check_peer};
-pub use stream::{Deadline, Stream};
+pub use stream::{Deadline, Stream, connect};
 
 use std::io::BufWriter;
 

@@ -1,6 +1,5 @@
 //! Calls to extensions: the other direction of the protocol.
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use thrift::{ProtocolErrorKind, new_protocol_error};
 use crate::thrift::{
     ExtensionPluginRequest, ExtensionPluginResponse, ExtensionSyncClient, TExtensionSyncClient,
 };
-use crate::wire::{Deadline, Input, Output, Stream, check_peer, output};
+use crate::wire::{Deadline, Input, Output, Stream, check_peer, connect, output};
 
 /// osqueryd's `thrift_timeout`.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -29,8 +28,8 @@ pub(super) struct Row {
     pub(super) values: Box<[(u16, Box<str>)]>,
 }
 
-fn connect(socket: &Path) -> thrift::Result<(Input<Stream>, Output)> {
-    let stream = UnixStream::connect(socket)?;
+fn open(socket: &Path) -> thrift::Result<(Input<Stream>, Output)> {
+    let stream = connect(socket, TIMEOUT)?;
     check_peer(&stream).map_err(std::io::Error::other)?;
     let reading = Stream::new(stream, Deadline::new(TIMEOUT, TIMEOUT));
     let writing = reading.try_clone()?;
@@ -38,7 +37,7 @@ fn connect(socket: &Path) -> thrift::Result<(Input<Stream>, Output)> {
 }
 
 fn client(socket: &Path) -> thrift::Result<ExtensionSyncClient<Input<Stream>, Output>> {
-    let (input, output) = connect(socket)?;
+    let (input, output) = open(socket)?;
     Ok(ExtensionSyncClient::new(input, output))
 }
 
@@ -79,7 +78,7 @@ pub(super) fn generate(
     context: &str,
     columns: &[String],
 ) -> thrift::Result<Vec<Row>> {
-    let (mut input, mut output) = connect(socket)?;
+    let (mut input, mut output) = open(socket)?;
     ask(&mut output, table, context)?;
     let message = input.read_message_begin()?;
     match message.message_type {

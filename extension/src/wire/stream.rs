@@ -2,10 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 /// Until when reads and writes of a [`Stream`] may last; shared with whoever sets it.
 ///
@@ -47,6 +50,19 @@ fn after(wait: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(100 * 365 * 86_400);
     let now = Instant::now();
     now.checked_add(wait.min(FAR)).unwrap_or(now)
+}
+
+/// Connects to the socket at `path`. A listener whose queue is full is waited for until `timeout`;
+/// the standard library would wait for ever.
+///
+/// # Errors
+/// The kernel's; [`io::ErrorKind::TimedOut`] if the queue stays full.
+pub fn connect(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(timeout))?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
+        .map_err(|errno| timed_out(errno.into()))?;
+    Ok(socket.into())
 }
 
 /// A unix stream whose reads and writes obey a [`Deadline`].

@@ -141,3 +141,25 @@ fn a_peer_of_our_own_user_is_talked_to() {
     let (ours, _theirs) = UnixStream::pair().unwrap();
     assert!(check_peer(&ours).is_ok());
 }
+
+#[test]
+fn a_listener_whose_queue_is_full_is_not_waited_for_for_ever() {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+    let directory = crate::testing::directory();
+    let path = directory.path().join("full");
+    let listener = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+    listen(&listener, 0).unwrap();
+    let limit = Duration::from_millis(100);
+    let began = Instant::now();
+    let mut queued = Vec::new();
+    let error = loop {
+        match connect(&path, limit) {
+            Ok(stream) => queued.push(stream),
+            Err(error) => break error,
+        }
+        assert!(queued.len() < 16, "the queue never fills");
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
