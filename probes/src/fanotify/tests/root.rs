@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::mount::{UnmountFlags, unmount};
 use tempfile::TempDir;
 
 use super::super::Fanotify;
+use super::super::mounts::Mounts;
+use super::super::path;
 use crate::event::{Body, EventKind, File, FileAction, RawEvent};
 use crate::source::{
     KindHealth, PathFilter, RingBytes, Root, Running, Sink, Source, SourceConfig, StartError,
@@ -128,6 +131,19 @@ impl Watching {
 
     fn health(&self) -> KindHealth {
         self.running.health().pop().unwrap()
+    }
+}
+
+impl Drop for Scene {
+    /// What a case has mounted would keep its directory from being removed.
+    fn drop(&mut self) {
+        let text = fs::read("/proc/thread-self/mountinfo").unwrap_or_default();
+        let base = self.base.path().as_os_str().as_bytes();
+        for mount in Mounts::parse(&text).list().iter().rev() {
+            if path::below(&mount.point, base).is_some() {
+                let _ = unmount(mount.point.as_slice(), UnmountFlags::DETACH);
+            }
+        }
     }
 }
 
