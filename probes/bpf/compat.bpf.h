@@ -167,14 +167,17 @@ static __always_inline u64 kernfs_id(const struct kernfs_node *node)
 	return BPF_CORE_READ(before, id.id);
 }
 
-/* 60d9ad1d1d7f (5.9) moved the path made of a descriptor from the stack into linux_binprm. */
-static __always_inline bool exec_by_descriptor(const struct linux_binprm *bprm)
+/*
+ * How the call named the program: WIRE_BY_DESCRIPTOR, WIRE_BY_PATH, or 0 where it cannot be told.
+ * 60d9ad1d1d7f (5.9) moved the path made of a descriptor from the stack into linux_binprm.
+ */
+static __always_inline u32 exec_named_by(const struct linux_binprm *bprm)
 {
 	const struct linux_binprm___fdpath *now = (const void *)bprm;
 
-	if (bpf_core_field_exists(now->fdpath))
-		return BPF_CORE_READ(now, fdpath) != NULL;
-	return false;
+	if (!bpf_core_field_exists(now->fdpath))
+		return 0;
+	return BPF_CORE_READ(now, fdpath) ? WIRE_BY_DESCRIPTOR : WIRE_BY_PATH;
 }
 
 /*

@@ -209,6 +209,34 @@ static __always_inline void fill_inode(struct wire_inode *out, const struct inod
 	out->nlink = BPF_CORE_READ(inode, i_nlink);
 }
 
+/* Whichever the pages are, they are no smaller. */
+#define PAGE 4096
+
+/*
+ * Reads user memory to the first page that is not in memory: programs cannot wait for it to be
+ * fetched. Gives the number of bytes.
+ */
+static __noinline u32 read_pages(union exec_record *record, u64 from, u32 length)
+{
+	const u32 start = end_of(record);
+	u32 done = 0;
+
+	for (int i = 0; i <= ARGS_MAX / PAGE; i++) {
+		u32 chunk = PAGE - ((from + done) & (PAGE - 1));
+		u32 at = start + done;
+
+		if (chunk > length - done)
+			chunk = length - done;
+		asm volatile("" : "+r"(chunk), "+r"(at));
+		if (!chunk || chunk > PAGE || at > RECORD_MAX - PAGE)
+			break;
+		if (bpf_probe_read_user(&record->bytes[at], chunk, (void *)(from + done)))
+			break;
+		done += chunk;
+	}
+	return done;
+}
+
 /* Adds user memory, at most `max` bytes of it. `parts` are the flags for cut and unreadable. */
 static __always_inline void add_user(union exec_record *record, struct wire_span *span, u64 from,
 				     u64 size, const u32 max, u32 cut, u32 unread)
@@ -224,8 +252,14 @@ static __always_inline void add_user(union exec_record *record, struct wire_span
 	if (length > max || at > RECORD_MAX - max)
 		return;
 	if (bpf_probe_read_user(&record->bytes[at], length, (void *)from)) {
-		flag(record, unread);
-		return;
+		u32 got = read_pages(record, from, length);
+
+		if (got < length)
+			flag(record, got ? cut : unread);
+		length = got;
+		asm volatile("" : "+r"(length));
+		if (length > max)
+			return;
 	}
 	span->length = length;
 	set_end(record, at + length);
@@ -282,8 +316,7 @@ static __noinline int build_exec(union exec_record *record, struct task_struct *
 	__builtin_memset(exec->tty, 0, sizeof(exec->tty));
 	if (tty)
 		BPF_CORE_READ_INTO(&exec->tty, tty, name);
-	if (exec_by_descriptor(bprm))
-		flag(record, WIRE_BY_DESCRIPTOR);
+	flag(record, exec_named_by(bprm));
 	if (!inode)
 		flag(record, WIRE_FILE_UNREAD);
 	if (!BPF_CORE_READ(name, d_hash.pprev))

@@ -176,6 +176,8 @@ enum wire_part {
 	WIRE_FILE_DETACHED = 1 << 17,
 	/* The call was given a descriptor other than AT_FDCWD to start from. */
 	WIRE_BY_DESCRIPTOR = 1 << 18,
+	/* It was given a path that stands for itself. */
+	WIRE_BY_PATH = 1 << 19,
 };
 
 /*

@@ -42,7 +42,12 @@ pub(super) fn exec(bytes: &[u8]) -> Result<RawEvent, Malformed> {
         file,
         fileless: (known_path && file.is_some())
             .then(|| is(wire::FILE_UNHASHED) || is(wire::FILE_DETACHED) || exec.file.nlink == 0),
-        syscall: is(wire::BY_DESCRIPTOR).then_some("execveat"),
+        // With a path of its own, execveat does no more than execve.
+        syscall: match (is(wire::BY_DESCRIPTOR), is(wire::BY_PATH)) {
+            (true, _) => Some("execveat"),
+            (false, true) => Some("execve"),
+            (false, false) => None,
+        },
         truncated: Truncated {
             args: is(wire::ARGS_CUT) || is(wire::ARGS_UNREAD),
             env: is(wire::ENV_CUT) || is(wire::ENV_UNREAD),

@@ -28,6 +28,7 @@ fn an_exec_is_reported_with_every_argument_as_it_was() {
     assert_eq!(exec.args.count, Some(7));
     assert_eq!(exec.args.size, Some(joined(&expected).len() as u64));
     assert!(!exec.truncated.args);
+    assert_eq!(exec.syscall, Some("execve"));
 }
 
 #[test]
