@@ -191,7 +191,10 @@ fn source_config(settings: &Settings, engine: &dyn Engine) -> SourceConfig {
     kinds.extend(
         [EventKind::Setid, EventKind::Namespace].into_iter().filter(|kind| asked.contains(kind)),
     );
-    kinds.extend([EventKind::Socket, EventKind::File]);
+    // Processes are always collected: the rows of the others take path, arguments and ids from them.
+    kinds.extend([EventKind::Socket, EventKind::File].into_iter().filter(|kind| {
+        settings.collect.as_ref().is_none_or(|collect| collect.contains(&kind.concern()))
+    }));
     if settings.source == Some(SourceChoice::Off) {
         kinds.clear();
     }

@@ -130,7 +130,7 @@ impl Watching {
                             said.join("\n")
                         )));
                     };
-                    if line.contains("sources ready") {
+                    if line.contains("waiting for osqueryd at") {
                         break;
                     }
                     said.push(line);
@@ -214,7 +214,7 @@ fn measure(arguments: &Arguments) -> Result<Value> {
     std::fs::write(scratch.join("all.json"), everything.to_string())?;
     std::fs::write(
         scratch.join("process.json"),
-        json!({ "ebpf_events": { "tables": ["process"] } }).to_string(),
+        json!({ "ebpf_events": { "collect": ["process"] } }).to_string(),
     )?;
     let loads = loads(scratch.path());
     let mut times = vec![vec![Vec::new(); Mode::ALL.len()]; loads.len()];

@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::settings::{Settings, Tier};
 use super::value::{
-    Expected, age, count, memory, network, pattern, period, process_event, ring, uid, variable, yes,
+    Expected, age, concern, count, memory, network, pattern, period, process_event, ring, uid,
+    variable, yes,
 };
 use super::{SourceChoice, settings::Ipv6};
 
@@ -75,6 +76,7 @@ const KEYS: &[(&str, Set)] = &[
     ("source", |to, given| one(&mut to.source, given, source)),
     ("tier", |to, given| one(&mut to.tier, given, tier)),
     ("ignore-kernel-quirks", |to, given| one(&mut to.ignore_kernel_quirks, given, yes)),
+    ("collect", |to, given| list(&mut to.collect, given, concern)),
     ("process-events", |to, given| list(&mut to.process_events, given, process_event)),
     ("unix-sockets", |to, given| one(&mut to.unix_sockets, given, yes)),
     ("datagram-peers", |to, given| one(&mut to.datagram_peers, given, yes)),

@@ -1,10 +1,10 @@
 //! The settings, and their flags.
 
-use osquery_ebpf_probes::event::EventKind;
+use osquery_ebpf_probes::event::{Concern, EventKind};
 
 use super::value::{
-    Age, Size, age, count, memory, network, pattern, period, process_event, ring, uid, variable,
-    yes,
+    Age, Size, age, concern, count, memory, network, pattern, period, process_event, ring, uid,
+    variable, yes,
 };
 
 /// Where events may come from.
@@ -54,6 +54,10 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = yes)]
     pub ignore_kernel_quirks: Option<bool>,
+    /// What is collected: process, socket, file [default: all]; process always is, since every row
+    /// names one
+    #[arg(long, value_name = "CONCERNS", value_delimiter = ',', value_parser = concern)]
+    pub collect: Option<Vec<Concern>>,
     /// What has rows in process events: exec, fork, setid, namespace [default: exec]
     #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = process_event)]
     pub process_events: Option<Vec<EventKind>>,
@@ -127,6 +131,7 @@ impl Settings {
             source: self.source.or(lower.source),
             tier: self.tier.or(lower.tier),
             ignore_kernel_quirks: self.ignore_kernel_quirks.or(lower.ignore_kernel_quirks),
+            collect: self.collect.or(lower.collect),
             process_events: self.process_events.or(lower.process_events),
             unix_sockets: self.unix_sockets.or(lower.unix_sockets),
             datagram_peers: self.datagram_peers.or(lower.datagram_peers),

@@ -24,6 +24,7 @@ fn flags_and_the_section_say_the_same_things() {
         "--source=audit",
         "--tier=tracepoint",
         "--ignore-kernel-quirks",
+        "--collect=process,file",
         "--process-events=exec,fork",
         "--unix-sockets",
         "--datagram-peers",
@@ -48,6 +49,7 @@ fn flags_and_the_section_say_the_same_things() {
         "source": "audit",
         "tier": "tracepoint",
         "ignore_kernel_quirks": true,
+        "collect": ["process", "file"],
         "process_events": ["exec", "fork"],
         "unix_sockets": "yes",
         "datagram_peers": true,
@@ -137,6 +139,7 @@ fn values_beyond_their_range_are_refused() {
         "--exclude-files=relative",
         "--env-allow=A=B",
         "--process-events=exit",
+        "--collect=everything",
     ] {
         assert!(Line::try_parse_from(["x", words]).is_err(), "{words}");
     }

@@ -118,6 +118,15 @@ pub(super) fn process_event(text: &str) -> Result<osquery_ebpf_probes::event::Ev
         .ok_or(Expected("a list of exec, fork, setid and namespace"))
 }
 
+/// A concern, by its word.
+pub(super) fn concern(text: &str) -> Result<osquery_ebpf_probes::event::Concern, Expected> {
+    use osquery_ebpf_probes::event::Concern;
+    Concern::ALL
+        .into_iter()
+        .find(|concern| concern.as_str() == text.trim())
+        .ok_or(Expected("a list of process, socket and file"))
+}
+
 /// The name of an environment variable, perhaps with `*` at its end.
 pub(super) fn variable(text: &str) -> Result<String, Expected> {
     let text = text.trim();
