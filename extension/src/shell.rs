@@ -16,6 +16,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use osquery_ebpf_tables::scan::Tables;
@@ -70,10 +71,15 @@ pub struct Setup {
     pub core_tables: bool,
 }
 
-struct Ignore;
+/// Whether the session serves. The host lists an extension before the extension listens: it has to be
+/// told its number first, which is in the name of its socket.
+#[derive(Default)]
+struct Serving(AtomicBool);
 
-impl Observer for Ignore {
-    fn registered(&self, _socket: &Path) {}
+impl Observer for Serving {
+    fn registered(&self, _socket: &Path) {
+        self.0.store(true, Ordering::Release);
+    }
     fn lost(&self) {}
     fn refused(&self, _why: &str) {}
 }
@@ -97,6 +103,7 @@ impl Shell {
         }
         let host = Host::start(options)?;
         let stop = Arc::new(Stop::new().map_err(ShellError::Thread)?);
+        let serving = Arc::new(Serving::default());
         let session = Session::new(
             Options {
                 socket,
@@ -106,7 +113,7 @@ impl Shell {
                 once: true,
             },
             tables,
-            Arc::new(Ignore),
+            Arc::clone(&serving) as Arc<dyn Observer>,
             Arc::clone(&stop),
         );
         let session = std::thread::Builder::new()
@@ -114,13 +121,13 @@ impl Shell {
             .spawn(move || session.run())
             .map_err(ShellError::Thread)?;
         let mut shell = Self { host, stop, session: Some(session), _directory: directory };
-        shell.wait_registered()?;
+        shell.wait_registered(&serving)?;
         Ok(shell)
     }
 
-    fn wait_registered(&mut self) -> Result<(), ShellError> {
+    fn wait_registered(&mut self, serving: &Serving) -> Result<(), ShellError> {
         let until = Instant::now() + REGISTERED;
-        while self.host.extensions().is_empty() {
+        while !serving.0.load(Ordering::Acquire) {
             let ended = self.session.as_ref().is_none_or(std::thread::JoinHandle::is_finished);
             if ended || Instant::now() >= until {
                 let why = match self.session.take_if(|session| session.is_finished()) {
