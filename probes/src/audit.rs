@@ -45,6 +45,7 @@ pub mod places;
 pub mod record;
 pub mod rule;
 pub mod sockaddr;
+pub mod sockets;
 pub mod status;
 pub mod stream;
 pub mod tenure;

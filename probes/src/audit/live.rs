@@ -30,6 +30,7 @@ use super::hold::{Hold, failed, process_lives};
 use super::merge::{Merge, SKEW_NS};
 use super::places::Places;
 use super::record::kind;
+use super::sockets::{Sockets, forget_wishes};
 use super::status::{OFF, Status, mask};
 use super::stream::{Stream, Way};
 use super::wishes::{Want, Wish, wishes};
@@ -43,6 +44,13 @@ const RULES_EVERY_TICKS: u32 = 5;
 
 /// How long we leave the kernel without a reader for a daemon that wants to be it.
 const STEP_ASIDE_NS: u64 = 10_000_000_000;
+
+/// How long after a daemon has gone we leave its place to it: it may be about to start again, and
+/// would find the place taken.
+const GONE_NS: u64 = 5_000_000_000;
+
+/// As auditd: who reads late loses records, and keeps daemons from starting.
+const NICE: i32 = -4;
 
 /// How soon to look again while records of an event are awaited, or somebody waits for a flush.
 const AGAIN_NS: u64 = 5_000_000;
@@ -76,6 +84,7 @@ pub struct Buffers {
     merge: Merge,
     settle: Settle,
     writes: Writes,
+    sockets: Sockets,
     groups: Vec<Group>,
     told: Vec<RawEvent>,
     arrived: Vec<Arrived>,
@@ -99,6 +108,7 @@ impl Default for Buffers {
             merge: Merge::default(),
             settle: Settle::default(),
             writes: Writes::default(),
+            sockets: Sockets::default(),
             groups: Vec::new(),
             told: Vec::new(),
             arrived: Vec::new(),
@@ -141,6 +151,9 @@ impl Work {
 
     /// Runs until it is told to stop, or cannot go on.
     pub fn run(mut self, orders: &Orders) {
+        if let Err(error) = rustix::process::nice(NICE) {
+            log::debug!("audit: cannot raise its thread's priority: {error}");
+        }
         loop {
             match self.step(orders) {
                 Ok(true) => {}
@@ -160,13 +173,14 @@ impl Work {
     fn step(&mut self, orders: &Orders) -> io::Result<bool> {
         self.wait(Some(orders), self.idle_ns(boot_now_ns()))?;
         self.read()?;
+        // A daemon that starts registers within milliseconds.
+        if std::mem::take(&mut self.buffers.asked_to_leave) {
+            self.step_aside(boot_now_ns());
+        }
         self.give(false);
         let now_ns = boot_now_ns();
         if now_ns >= self.buffers.next_tick_ns || self.buffers.rules_changed {
             self.tick(now_ns);
-        }
-        if std::mem::take(&mut self.buffers.asked_to_leave) {
-            self.step_aside(now_ns);
         }
         while let Some(order) = orders.next() {
             match order {
@@ -246,6 +260,7 @@ impl Work {
             if setid && audit_tells(EventKind::Setid) {
                 continue;
             }
+            buffers.asked_to_leave |= is_daemon(&arrived.event);
             buffers.merge.connector(arrived, audit_tells(EventKind::Exec), now_ns);
         }
         let mut state = self.state.lock();
@@ -269,19 +284,31 @@ impl Work {
             use super::decode::World as _;
             buffers.merge.audit_reached(buffers.places.boot_ns(newest_ms));
         }
+        let sockets = buffers.told.iter().any(|event| matches!(event.body, Body::Socket(_)));
+        let look_up = sockets && buffers.sockets.begin(now_ns);
         for mut event in buffers.told.drain(..) {
+            if let Body::Socket(socket) = &mut event.body {
+                let wanted = !look_up
+                    || buffers.sockets.complete(event.task.pid, socket)
+                    || asked.unix_sockets;
+                if !wanted {
+                    continue;
+                }
+                forget_wishes(socket);
+            }
             if !audit_tells(event.kind()) || !wanted_path(&self.config, &event) {
                 continue;
             }
-            if is_daemon(&event) && self.stream.way() == Way::Registered {
-                buffers.asked_to_leave = true;
-            }
+            buffers.asked_to_leave |= is_daemon(&event);
             buffers.writes.follow(&event);
             let fill = self.connector.is_none() || !matches!(event.body, Body::Exec(_));
             if fill {
                 complete(&mut event);
             }
             buffers.merge.audit(event, now_ns);
+        }
+        if look_up {
+            buffers.sockets.end(now_ns, boot_now_ns());
         }
     }
 
@@ -422,7 +449,7 @@ impl Work {
                 self.stream.to_multicast(now_ns)
             }
             Way::Multicast if !nobody => {
-                self.buffers.step_aside_until_ns = 0;
+                self.buffers.step_aside_until_ns = now_ns.saturating_add(GONE_NS);
                 return;
             }
             Way::Multicast if now_ns < self.buffers.step_aside_until_ns => return,

@@ -18,8 +18,8 @@ use super::status::{Status, mask};
 /// `AUDIT_NLGRP_READLOG`, as a bit.
 const READLOG: u32 = 1;
 
-/// Datagrams read in one go, so that whoever reads gets to its other work.
-pub const MAX_AT_ONCE: usize = 4096;
+/// Datagrams read in one go, so that whoever reads gets to its other work within a few milliseconds.
+pub const MAX_AT_ONCE: usize = 512;
 
 /// How long both are read.
 const OVERLAP_NS: u64 = 2_000_000_000;

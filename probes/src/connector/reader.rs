@@ -23,8 +23,8 @@ const PROTOCOL: i32 = 11;
 /// How long the kernel may take to say that it will send.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
-/// Datagrams read in one go, so that whoever reads gets to its other work.
-pub const MAX_AT_ONCE: usize = 4096;
+/// Datagrams read in one go, so that whoever reads gets to its other work within a few milliseconds.
+pub const MAX_AT_ONCE: usize = 64;
 
 /// An event, and what is known of the program where it is an exec.
 #[derive(Debug, Clone, PartialEq)]

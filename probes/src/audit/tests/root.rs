@@ -9,6 +9,7 @@ use crate::testkit::{
     DEADLINE, Kept, audit_alone, auditctl, burst, config, execs_of_children, health, spawn,
 };
 
+mod compare;
 mod others;
 
 fn start(config: &SourceConfig) -> (Box<dyn Running>, Arc<Kept>) {

@@ -15,7 +15,10 @@ struct Auditd {
 
 impl Auditd {
     fn start(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("auditd-{name}-{}", std::process::id()));
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("auditd-{name}-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
         fs::create_dir_all(&dir).unwrap();
         let log = dir.join("audit.log");
         let conf = format!(
@@ -34,6 +37,22 @@ impl Auditd {
             .spawn()
             .expect("auditd, of the package auditd, is needed");
         Self { child, dir }
+    }
+
+    /// Starts one in our place. On a busy host its start may be noticed too late. It gives up then,
+    /// and we step aside, so that its service manager's second try succeeds.
+    fn that_registers(name: &str) -> Self {
+        let mut daemon = Self::start(name);
+        let mut again = 0;
+        until("auditd gets the records", || {
+            if daemon.child.try_wait().unwrap().is_some() {
+                again += 1;
+                daemon = Self::start(name);
+            }
+            status().pid == daemon.pid()
+        });
+        assert!(again <= 1, "we did not step aside");
+        daemon
     }
 
     fn pid(&self) -> u32 {
@@ -149,9 +168,7 @@ fn a_daemon_that_comes_and_goes_gets_the_records_and_then_they_are_ours_again() 
     assert_eq!(status().backlog_wait_time, Some(0));
     seen_exec(&kept);
 
-    let mut daemon = Auditd::start("comes");
-    until("auditd gets the records", || status().pid == daemon.pid());
-    assert!(daemon.child.try_wait().unwrap().is_none(), "auditd has given up");
+    let mut daemon = Auditd::that_registers("comes");
     until("we read along", || health(running.as_ref(), EventKind::Exec).tier == "multicast");
     // The limits are its own affair now.
     assert_ne!(status().backlog_limit, tenure::BACKLOG_LIMIT);
@@ -180,8 +197,7 @@ fn nothing_is_lost_or_told_twice_while_a_daemon_comes_and_goes() {
             }
         })
     };
-    let mut daemon = Auditd::start("busy");
-    until("auditd gets the records", || status().pid == daemon.pid());
+    let mut daemon = Auditd::that_registers("busy");
     until("we read along", || health(running.as_ref(), EventKind::Exec).tier == "multicast");
     daemon.stop();
     until("the records are ours again", || status().pid == std::process::id());
