@@ -218,7 +218,7 @@ fn serve(arguments: &cli::Serve, mode: Mode, make: Make) -> Result<ExitCode> {
 
 fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode> {
     check_root(&arguments.common)?;
-    let collect = match arguments.collect {
+    let collect = match arguments.for_seconds {
         None => None,
         Some(seconds) => match Duration::try_from_secs_f64(seconds) {
             Ok(time) => Some(time),

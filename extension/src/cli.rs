@@ -82,7 +82,7 @@ pub struct Shell {
     pub exec: Option<String>,
     /// Collect for this long before the statements are run
     #[arg(long = "for", value_name = "SECONDS")]
-    pub collect: Option<f64>,
+    pub for_seconds: Option<f64>,
     /// Print results as a JSON list
     #[arg(long, group = "mode")]
     pub json: bool,
