@@ -28,6 +28,8 @@ fi
 has() {
     case $1 in
     *.a) compgen -G "/usr/lib/*/$1" >/dev/null ;;
+    # It is all there is in a virtual machine, with no libraries.
+    busybox) command -v busybox >/dev/null && ! ldd "$(command -v busybox)" 2>/dev/null | grep -q libc ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }

@@ -169,7 +169,8 @@ static __always_inline u64 kernfs_id(const struct kernfs_node *node)
 
 /*
  * How the call named the program: WIRE_BY_DESCRIPTOR, WIRE_BY_PATH, or 0 where it cannot be told.
- * 60d9ad1d1d7f (5.9) moved the path made of a descriptor from the stack into linux_binprm.
+ * "exec: Move initialization of bprm->filename into alloc_bprm" (5.9) moved the path made of a
+ * descriptor from the stack into linux_binprm.
  */
 static __always_inline u32 exec_named_by(const struct linux_binprm *bprm)
 {
