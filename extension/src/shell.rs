@@ -16,6 +16,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use osquery_ebpf_tables::scan::Tables;
@@ -70,10 +71,16 @@ pub struct Setup {
     pub core_tables: bool,
 }
 
-struct Ignore;
+/// Becomes true when our session serves. That the host lists it is not enough: its socket comes
+/// a moment later.
+#[derive(Debug, Default)]
+struct Ready(AtomicBool);
 
-impl Observer for Ignore {
-    fn registered(&self, _socket: &Path) {}
+impl Observer for Ready {
+    fn registered(&self, _socket: &Path) {
+        self.0.store(true, Ordering::Release);
+    }
+
     fn lost(&self) {}
     fn refused(&self, _why: &str) {}
 }
@@ -97,6 +104,7 @@ impl Shell {
         }
         let host = Host::start(options)?;
         let stop = Arc::new(Stop::new().map_err(ShellError::Thread)?);
+        let ready = Arc::new(Ready::default());
         let session = Session::new(
             Options {
                 socket,
@@ -106,7 +114,7 @@ impl Shell {
                 once: true,
             },
             tables,
-            Arc::new(Ignore),
+            Arc::clone(&ready) as Arc<dyn Observer>,
             Arc::clone(&stop),
         );
         let session = std::thread::Builder::new()
@@ -114,13 +122,13 @@ impl Shell {
             .spawn(move || session.run())
             .map_err(ShellError::Thread)?;
         let mut shell = Self { host, stop, session: Some(session), _directory: directory };
-        shell.wait_registered()?;
+        shell.wait_until(&ready)?;
         Ok(shell)
     }
 
-    fn wait_registered(&mut self) -> Result<(), ShellError> {
+    fn wait_until(&mut self, ready: &Ready) -> Result<(), ShellError> {
         let until = Instant::now() + REGISTERED;
-        while self.host.extensions().is_empty() {
+        while !ready.0.load(Ordering::Acquire) {
             let ended = self.session.as_ref().is_none_or(std::thread::JoinHandle::is_finished);
             if ended || Instant::now() >= until {
                 let why = match self.session.take_if(|session| session.is_finished()) {

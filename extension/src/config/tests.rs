@@ -22,7 +22,6 @@ fn flags(words: &[&str]) -> Settings {
 fn flags_and_the_section_say_the_same_things() {
     let by_flags = flags(&[
         "--source=audit",
-        "--tier=tracepoint",
         "--ignore-kernel-quirks",
         "--process-events=exec,fork",
         "--unix-sockets",
@@ -46,7 +45,6 @@ fn flags_and_the_section_say_the_same_things() {
     ]);
     let (by_section, problems) = read_section(&json!({"ebpf_events": {
         "source": "audit",
-        "tier": "tracepoint",
         "ignore_kernel_quirks": true,
         "process_events": ["exec", "fork"],
         "unix_sockets": "yes",
