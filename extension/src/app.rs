@@ -243,7 +243,7 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
     report(&runtime)?;
     let setup = Setup { config: text, core_tables: arguments.core_tables };
     let mut shell = Shell::start(&setup, engine)?;
-    if !schedule.is_empty() {
+    if interactive || !schedule.is_empty() {
         shell.schedule(schedule, results(arguments.results.as_deref())?)?;
     }
     let late = || log::warn!("not all events were in after {FLUSH:?}");

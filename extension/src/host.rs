@@ -181,7 +181,7 @@ impl Host {
         self.shared.with_sql(Sql::tables)
     }
 
-    /// Runs `queries` on their intervals from now on, writing result lines to `out`.
+    /// Runs the schedule from now on, writing result lines to `out`. Queries may be added later.
     ///
     /// # Errors
     /// [`HostError::Thread`].
@@ -190,14 +190,21 @@ impl Host {
         queries: Vec<Scheduled>,
         out: Box<dyn std::io::Write + Send>,
     ) -> Result<(), HostError> {
-        self.shared.schedule.lock().clone_from(&queries);
+        *self.shared.schedule.lock() = queries;
         let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.stop));
         let scheduler = std::thread::Builder::new()
             .name("host-schedule".to_owned())
-            .spawn(move || schedule::run(&shared, &queries, &stop, out))
+            .spawn(move || schedule::run(&shared, &stop, out))
             .map_err(HostError::Thread)?;
         self.threads.push(scheduler);
         Ok(())
+    }
+
+    /// Adds a query to the schedule, in place of one of the same name.
+    pub fn add_scheduled(&self, query: Scheduled) {
+        let mut schedule = self.shared.schedule.lock();
+        schedule.retain(|other| other.name != query.name);
+        schedule.push(query);
     }
 
     /// Runs one scheduled query now, as the scheduler would, and returns its result lines.

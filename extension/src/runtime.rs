@@ -116,7 +116,6 @@ impl Runtime {
         let config = source_config(&settings, self.engine.as_ref());
         let (old, new) = (&*applied, &settings);
         let same_sources = old.source == new.source
-            && old.tier == new.tier
             && old.ignore_kernel_quirks == new.ignore_kernel_quirks
             && old.ring_process == new.ring_process
             && old.ring_socket == new.ring_socket

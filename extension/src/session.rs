@@ -164,7 +164,11 @@ impl Session {
         let mut absence = String::new();
         log::info!("waiting for osqueryd at {}", self.options.socket.display());
         while !self.stop.requested() {
-            match self.attach() {
+            let attached = self.attach();
+            if attached.is_err() {
+                self.caller.set_socket(None);
+            }
+            match attached {
                 Ok(attached) => {
                     (retry, refused) = (RETRY, None);
                     absence.clear();
@@ -251,6 +255,8 @@ impl Session {
             },
         );
         endpoint.set_uuid(uuid);
+        // Before the first question can come: a scheduled query must not pass for an ad-hoc one.
+        self.caller.set_socket(Some(socket.clone()));
         let server =
             match Server::bind(&beside(socket, uuid), Limits::default(), Arc::new(endpoint)) {
                 Ok(server) => server,
@@ -311,7 +317,6 @@ impl Session {
     fn serve(&self, mut attached: Attached) -> bool {
         let socket = &self.options.socket;
         let uuid = attached.uuid;
-        self.caller.set_socket(Some(socket.clone()));
         self.observer.registered(socket);
         log::info!(
             "registered as extension {uuid} with {} tables at {}",

@@ -71,15 +71,16 @@ pub struct Setup {
     pub core_tables: bool,
 }
 
-/// Whether the session serves. The host lists an extension before the extension listens: it has to be
-/// told its number first, which is in the name of its socket.
-#[derive(Default)]
-struct Serving(AtomicBool);
+/// Becomes true when our session serves. That the host lists it is not enough: its socket comes
+/// a moment later.
+#[derive(Debug, Default)]
+struct Ready(AtomicBool);
 
-impl Observer for Serving {
+impl Observer for Ready {
     fn registered(&self, _socket: &Path) {
         self.0.store(true, Ordering::Release);
     }
+
     fn lost(&self) {}
     fn refused(&self, _why: &str) {}
 }
@@ -103,7 +104,7 @@ impl Shell {
         }
         let host = Host::start(options)?;
         let stop = Arc::new(Stop::new().map_err(ShellError::Thread)?);
-        let serving = Arc::new(Serving::default());
+        let ready = Arc::new(Ready::default());
         let session = Session::new(
             Options {
                 socket,
@@ -113,7 +114,7 @@ impl Shell {
                 once: true,
             },
             tables,
-            Arc::clone(&serving) as Arc<dyn Observer>,
+            Arc::clone(&ready) as Arc<dyn Observer>,
             Arc::clone(&stop),
         );
         let session = std::thread::Builder::new()
@@ -121,13 +122,13 @@ impl Shell {
             .spawn(move || session.run())
             .map_err(ShellError::Thread)?;
         let mut shell = Self { host, stop, session: Some(session), _directory: directory };
-        shell.wait_registered(&serving)?;
+        shell.wait_until(&ready)?;
         Ok(shell)
     }
 
-    fn wait_registered(&mut self, serving: &Serving) -> Result<(), ShellError> {
+    fn wait_until(&mut self, ready: &Ready) -> Result<(), ShellError> {
         let until = Instant::now() + REGISTERED;
-        while !serving.0.load(Ordering::Acquire) {
+        while !ready.0.load(Ordering::Acquire) {
             let ended = self.session.as_ref().is_none_or(std::thread::JoinHandle::is_finished);
             if ended || Instant::now() >= until {
                 let why = match self.session.take_if(|session| session.is_finished()) {

@@ -8,7 +8,7 @@ use std::fmt;
 use clap::ValueEnum;
 use serde_json::Value;
 
-use super::settings::{Settings, Tier};
+use super::settings::Settings;
 use super::value::{
     Expected, age, concern, count, memory, network, pattern, period, process_event, ring, uid,
     variable, yes,
@@ -63,10 +63,6 @@ fn source(text: &str) -> Result<SourceChoice, Expected> {
     SourceChoice::from_str(text, false).map_err(|_| Expected("auto, bpf, audit, connector or off"))
 }
 
-fn tier(text: &str) -> Result<Tier, Expected> {
-    Tier::from_str(text, false).map_err(|_| Expected("auto or tracepoint"))
-}
-
 fn ipv6(text: &str) -> Result<Ipv6, Expected> {
     Ipv6::from_str(text, false).map_err(|_| Expected("rfc5952 or core"))
 }
@@ -74,7 +70,6 @@ fn ipv6(text: &str) -> Result<Ipv6, Expected> {
 /// Every key, with what it sets.
 const KEYS: &[(&str, Set)] = &[
     ("source", |to, given| one(&mut to.source, given, source)),
-    ("tier", |to, given| one(&mut to.tier, given, tier)),
     ("ignore-kernel-quirks", |to, given| one(&mut to.ignore_kernel_quirks, given, yes)),
     ("collect", |to, given| list(&mut to.collect, given, concern)),
     ("process-events", |to, given| list(&mut to.process_events, given, process_event)),

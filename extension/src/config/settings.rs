@@ -22,15 +22,6 @@ pub enum SourceChoice {
     Off,
 }
 
-/// Which kind of BPF hooks may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Tier {
-    /// The best the kernel has.
-    Auto,
-    /// Tracepoints only, even where the kernel has better.
-    Tracepoint,
-}
-
 /// How IPv6 addresses are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Ipv6 {
@@ -47,9 +38,6 @@ pub struct Settings {
     /// Where events come from; `audit` and `connector` turn BPF off
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceChoice>,
-    /// Which BPF hooks may be used
-    #[arg(long, value_name = "TIER")]
-    pub tier: Option<Tier>,
     /// Load BPF even on kernels known to hang or panic with it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = yes)]
@@ -129,7 +117,6 @@ impl Settings {
     pub fn over(self, lower: Self) -> Self {
         Self {
             source: self.source.or(lower.source),
-            tier: self.tier.or(lower.tier),
             ignore_kernel_quirks: self.ignore_kernel_quirks.or(lower.ignore_kernel_quirks),
             collect: self.collect.or(lower.collect),
             process_events: self.process_events.or(lower.process_events),

@@ -93,19 +93,16 @@ pub fn parse(config: &Value) -> Result<Vec<Scheduled>, ScheduleError> {
         .collect()
 }
 
-/// Runs a schedule until it is stopped.
-pub(super) fn run(
-    shared: &Shared,
-    queries: &[Scheduled],
-    stop: &Stop,
-    mut out: Box<dyn Write + Send>,
-) {
+/// Runs the host's schedule until it is stopped.
+pub(super) fn run(shared: &Shared, stop: &Stop, mut out: Box<dyn Write + Send>) {
     const STEP: Duration = Duration::from_secs(1);
     let mut second = unix_time();
     while !stop.requested() {
         let began = Instant::now();
-        for query in queries.iter().filter(|query| second.is_multiple_of(query.interval)) {
-            match execute(shared, query) {
+        let mut queries = shared.schedule.lock().clone();
+        queries.retain(|query| second.is_multiple_of(query.interval));
+        for query in queries {
+            match execute(shared, &query) {
                 Ok(lines) => {
                     let written = lines
                         .iter()

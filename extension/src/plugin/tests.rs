@@ -179,7 +179,7 @@ fn shutdown_is_answered_and_passed_on() {
 #[test]
 fn pings_are_answered_while_fifty_thousand_rows_are_read_slowly() {
     let rig = rig(50_000);
-    *rig.tables.slowness.lock() = Duration::from_micros(20);
+    *rig.tables.slowness.lock() = Duration::from_millis(2);
     let path = rig.server.path().to_owned();
     let reader = std::thread::spawn({
         let path = path.clone();

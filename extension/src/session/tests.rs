@@ -145,10 +145,10 @@ fn the_host_serves_an_extension_of_another_library() {
 #[test]
 fn a_session_waits_for_a_socket_and_registers_as_soon_as_it_is_there() {
     let rig = rig(Mode::Autoload, None);
-    let began = Instant::now();
+    // How long the rest takes is the machine's affair; the look itself must come well within 1 s.
+    const { assert!(LOOK.as_millis() <= 100) };
     let host = rig.host();
     eventually("the registration", || rig.registered() == 1);
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(
         rows(&host, "SELECT path FROM ebpf_process_events"),
         Ok(vec!["/bin/true".to_owned()])

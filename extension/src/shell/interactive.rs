@@ -12,6 +12,7 @@ use rustyline::{CompletionType, Config, Editor};
 use super::complete::Prompt;
 use super::print::{Mode, Style};
 use super::{RunError, Shell};
+use crate::host::Scheduled;
 
 /// Lines of history kept.
 const HISTORY: usize = 1_000;
@@ -24,7 +25,7 @@ pub(super) const COMMANDS: [(&str, &str); 9] = [
     (".help", "Show this"),
     (".mode", ".mode MODE: print results as pretty, json, csv, line or list"),
     (".quit", "Leave"),
-    (".schedule", "Show the scheduled queries"),
+    (".schedule", ".schedule [NAME SECONDS SQL]: show the scheduled queries, or add one"),
     (".schema", ".schema [TABLE]: show columns and their types"),
     (".separator", ".separator TEXT: what stands between values of csv and list"),
     (".socket", "Show the socket that other extensions can register at"),
@@ -162,11 +163,20 @@ fn dot(shell: &Shell, style: &mut Style, command: &str, argument: &str) -> Resul
         },
         "separator" => argument.clone_into(&mut style.separator),
         "socket" => writeln!(out, "{}", shell.host().socket().display())?,
-        "schedule" => {
+        "schedule" if argument.is_empty() => {
             let sql = "SELECT name, interval, executions, last_executed, query \
                        FROM osquery_schedule";
-            drop(out);
-            shell.print(sql, style, &mut std::io::stdout().lock())?;
+            shell.print(sql, style, &mut out)?;
+        }
+        "schedule" => {
+            let mut words = argument.splitn(3, char::is_whitespace);
+            let interval = |word: &str| word.parse().ok().filter(|seconds| *seconds > 0);
+            match (words.next(), words.next().and_then(interval), words.next()) {
+                (Some(name), Some(seconds), Some(sql)) => {
+                    shell.host().add_scheduled(Scheduled::new(name, sql.trim(), seconds));
+                }
+                _ => eprintln!("Error: a name, a number of seconds and a statement are expected"),
+            }
         }
         "tables" => {
             for table in shell.host().tables()?.keys().filter(|table| table.contains(argument)) {
