@@ -10,6 +10,7 @@ use crate::testkit::{
 };
 
 mod compare;
+mod files;
 mod others;
 
 fn start(config: &SourceConfig) -> (Box<dyn Running>, Arc<Kept>) {
