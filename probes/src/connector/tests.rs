@@ -255,16 +255,28 @@ mod root {
     #[test]
     fn a_small_ring_under_a_burst_loses_and_says_so() {
         const EXECS: usize = 2000;
+        // A reader that has a CPU to itself keeps up with one burst, seldom with two at once.
+        const ROUNDS: usize = 10;
         let mut config = config(&[Concern::Process]);
         config.ring_bytes = RingBytes { process: 8192, ..RingBytes::default() };
         let (running, kept) = start(&config);
-        burst("/bin/true", "burst", EXECS);
-        assert!(running.flush(DEADLINE));
+        let mut done = 0;
+        for _ in 0..ROUNDS {
+            std::thread::scope(|scope| {
+                scope.spawn(|| burst("/bin/true", "burst", EXECS));
+                burst("/bin/true", "burst", EXECS);
+            });
+            done += 2 * EXECS;
+            assert!(running.flush(DEADLINE));
+            if health(running.as_ref(), EventKind::Exec).lost_ring > 0 {
+                break;
+            }
+        }
         let (forks, execs, exits) = execs_of_children(&kept.all(), std::process::id());
         let health = health(running.as_ref(), EventKind::Exec);
         let lost = usize::try_from(health.lost_ring).unwrap();
         // The kernel reports three of each; everything else on the host adds to what is lost.
-        assert!(forks + execs + exits + lost >= 3 * EXECS, "{forks} {execs} {exits} {lost}");
+        assert!(forks + execs + exits + lost >= 3 * done, "{forks} {execs} {exits} {lost}");
         assert!(lost > 0 && health.last_error.contains("overruns"), "{health:?}");
     }
 }
