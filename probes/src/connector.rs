@@ -26,6 +26,7 @@ pub mod frame;
 pub mod gaps;
 pub mod reader;
 pub mod settle;
+pub mod spaces;
 pub mod threads;
 
 pub use reader::{Arrived, Counts, Reader};

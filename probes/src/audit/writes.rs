@@ -4,7 +4,8 @@
 //! while its writer holds it open nothing is said; once it is closed, the inode says whether it was
 //! written: a file that was empty at the opening by its size, another by its time of modification.
 //! That time is as coarse as the clock tick, so what was written within the same tick, right before
-//! the opening, counts too: a write is rather told twice than not at all. Files are not kept open
+//! the opening, counts too: a write is rather told twice than not at all. Where the time was set by
+//! somebody meanwhile, the time of the inode's last change decides, which nobody can set. Files are not kept open
 //! for this, since that would keep their file system from being unmounted.
 
 use std::collections::VecDeque;
@@ -26,8 +27,8 @@ pub const MAX_PENDING: usize = 8192;
 pub enum Look {
     /// Its writer still has it open.
     Open,
-    /// It is closed, and is like this now, last modified then (Unix nanoseconds).
-    Closed(FileObject, i64),
+    /// It is closed, and is like this now; last modified and last changed then (Unix nanoseconds).
+    Closed(FileObject, i64, i64),
     /// It cannot be found any more.
     Gone,
 }
@@ -35,33 +36,45 @@ pub enum Look {
 /// The files.
 #[derive(Debug, Default)]
 pub struct Writes {
-    pending: VecDeque<(u64, PendingWrite)>,
+    pending: VecDeque<(u64, Pending)>,
     unknown: u64,
+}
+
+#[derive(Debug)]
+struct Pending {
+    write: PendingWrite,
+    /// Somebody set its times.
+    times_set: bool,
 }
 
 impl Writes {
     /// A file was opened for writing.
     pub fn add(&mut self, write: PendingWrite, now_ns: u64) {
-        self.pending.push_back((now_ns.saturating_add(LOOK_NS), write));
+        self.pending
+            .push_back((now_ns.saturating_add(LOOK_NS), Pending { write, times_set: false }));
         if self.pending.len() > MAX_PENDING {
             self.pending.pop_front();
             self.unknown = self.unknown.saturating_add(1);
         }
     }
 
-    /// Something happened to a file: one that is moved is looked for where it went.
+    /// Something happened to a file: one that is moved is looked for where it went, and one whose
+    /// times are set is judged otherwise.
     pub fn follow(&mut self, event: &RawEvent) {
         let Body::File(file) = &event.body else { return };
-        let (FileAction::Rename, Some(to), Some(object)) =
-            (file.action, &file.dest_path, &file.object)
-        else {
+        let object = file.object.and_then(|object| object.device.zip(object.inode));
+        let moved = file.dest_path.as_ref().filter(|_| file.action == FileAction::Rename);
+        let times_set = file.action == FileAction::Attributes
+            && file.syscall.is_some_and(|call| call.contains("utime"));
+        if object.is_none() || (moved.is_none() && !times_set) {
             return;
-        };
-        for (_, write) in &mut self.pending {
-            if Some(write.object) == object.device.zip(object.inode)
-                && let Body::File(file) = &mut write.event.body
-            {
-                file.path = Some(to.clone());
+        }
+        for (_, pending) in &mut self.pending {
+            if Some(pending.write.object) == object {
+                pending.times_set |= times_set;
+                if let (Some(to), Body::File(file)) = (moved, &mut pending.write.event.body) {
+                    file.path = Some(to.clone());
+                }
             }
         }
     }
@@ -78,23 +91,25 @@ impl Writes {
             if self.pending.front().is_none_or(|(due_ns, _)| *due_ns > now_ns) {
                 break;
             }
-            let Some((_, mut write)) = self.pending.pop_front() else { break };
-            match at(&write) {
-                Look::Open => self.pending.push_back((now_ns.saturating_add(LOOK_NS), write)),
+            let Some((_, mut pending)) = self.pending.pop_front() else { break };
+            match at(&pending.write) {
+                Look::Open => self.pending.push_back((now_ns.saturating_add(LOOK_NS), pending)),
                 Look::Gone => self.unknown = self.unknown.saturating_add(1),
-                Look::Closed(object, modified_ns) => {
+                Look::Closed(object, modified_ns, changed_ns) => {
+                    let Pending { write, times_set } = &mut pending;
                     let opened_ns = write.opened_ms.saturating_mul(1_000_000);
+                    let last_ns = if *times_set { changed_ns } else { modified_ns };
                     let written = if write.empty {
                         object.size != Some(0)
                     } else {
-                        u64::try_from(modified_ns).unwrap_or(0) >= opened_ns
+                        u64::try_from(last_ns).unwrap_or(0) >= opened_ns
                     };
                     if let Body::File(file) = &mut write.event.body {
                         file.object = Some(object);
                     }
                     write.event.time_ns = now_ns;
                     if written {
-                        out.push(write.event);
+                        out.push(pending.write.event);
                     }
                 }
             }
@@ -133,7 +148,11 @@ pub fn look(write: &PendingWrite) -> Look {
         _ => None,
     };
     match path.and_then(|path| found(path, write.object)) {
-        Some(found) => Look::Closed(object(&found), modified_ns(&found)),
+        Some(found) => Look::Closed(
+            object(&found),
+            unix_ns(found.st_mtime, found.st_mtime_nsec),
+            unix_ns(found.st_ctime, found.st_ctime_nsec),
+        ),
         None => Look::Gone,
     }
 }
@@ -150,9 +169,8 @@ const fn is(found: &Stat, (_, inode): InodeId) -> bool {
     found.st_ino == inode
 }
 
-fn modified_ns(found: &Stat) -> i64 {
-    let nanos = i64::try_from(found.st_mtime_nsec).unwrap_or(0);
-    found.st_mtime.saturating_mul(1_000_000_000).saturating_add(nanos)
+fn unix_ns(seconds: i64, nanos: impl TryInto<i64>) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos.try_into().unwrap_or(0))
 }
 
 fn object(found: &Stat) -> FileObject {

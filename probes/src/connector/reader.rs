@@ -8,13 +8,17 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::event::{Body, Creds, EventKind, Exit, Fork, RawEvent, Setid, SourceKind, Task};
+use crate::clock::boot_now_ns;
+use crate::event::{
+    Body, Creds, EventKind, Exit, Fork, Namespaces, RawEvent, Setid, SourceKind, Task,
+};
 use crate::netlink::{self, Netlink, Received};
-use crate::proc;
+use crate::proc::{self, ProcProcess};
 
 use super::fill::{self, Image, Stat};
 use super::frame::{self, CN_IDX_PROC, Event, Frame};
 use super::gaps::Gaps;
+use super::spaces::Spaces;
 use super::threads::Threads;
 
 /// `NETLINK_CONNECTOR`.
@@ -55,6 +59,7 @@ pub struct Reader {
     socket: Netlink,
     buffer_bytes: usize,
     threads: Threads,
+    spaces: Spaces,
     gaps: Gaps,
     counts: Counts,
     own_pid: u32,
@@ -73,6 +78,7 @@ impl Reader {
             socket,
             buffer_bytes,
             threads: Threads::default(),
+            spaces: Spaces::default(),
             gaps: Gaps::default(),
             counts: Counts::default(),
             own_pid,
@@ -160,12 +166,17 @@ impl Reader {
             }
             Event::Fork { parent_pid, parent_tgid, child_tgid, .. } => {
                 self.threads.process_began(child_tgid);
-                let (task, fork) = forked(parent_pid, parent_tgid, child_tgid, time_ns);
+                let (task, fork, found) = forked(parent_pid, parent_tgid, child_tgid, time_ns);
+                self.spaces.forget(child_tgid);
+                if let Some(namespaces) = found.and_then(|found| found.namespaces) {
+                    self.spaces.see(child_tgid, namespaces, boot_now_ns());
+                }
                 (task, Body::Fork(fork), None)
             }
             Event::Exec { tgid, .. } => {
                 self.threads.alone(tgid);
-                let (task, exec, image) = fill::executed(tgid, time_ns);
+                let (mut task, exec, image) = fill::executed(tgid, time_ns);
+                task.namespaces = self.namespaces_at_exec(&task, time_ns);
                 (task, Body::Exec(Box::new(exec)), image)
             }
             Event::Uid { pid, tgid, real, effective } => {
@@ -180,12 +191,24 @@ impl Reader {
                 if !self.threads.ended(tgid, || fill::others_live(tgid, pid)) {
                     return None;
                 }
+                self.spaces.forget(tgid);
                 (ended(tgid, pid, time_ns), Body::Exit(exit_status(code)), None)
             }
             Event::Answer { .. } | Event::Other(_) => return None,
         };
         let event = RawEvent { time_ns, source: SourceKind::Connector, task, body };
         (event.task.pid != self.own_pid).then_some(Arrived { event, image })
+    }
+
+    fn namespaces_at_exec(&mut self, task: &Task, time_ns: u64) -> Option<Namespaces> {
+        let now = task.namespaces?;
+        let parent = task.parent_pid;
+        let found = self.spaces.at_exec(task.pid, now, time_ns, || {
+            let parent = parent?;
+            self.spaces.last(parent).or_else(|| proc::read(parent)?.namespaces)
+        });
+        self.spaces.see(task.pid, now, boot_now_ns());
+        found
     }
 }
 
@@ -204,17 +227,17 @@ impl AsFd for Reader {
     }
 }
 
-fn forked(pid: u32, tgid: u32, child: u32, time_ns: u64) -> (Task, Fork) {
+fn forked(pid: u32, tgid: u32, child: u32, time_ns: u64) -> (Task, Fork, Option<ProcProcess>) {
     let mut task = fill::task(tgid, pid);
     task.start_ns = Stat::read(tgid, time_ns).map(|stat| stat.start_ns);
     let found = proc::read(child).filter(|found| found.start_ns <= time_ns);
     let fork = Fork {
         child_pid: child,
         child_start_ns: found.as_ref().map(|found| found.start_ns),
-        child_ns_pid: found.and_then(|found| found.ns_pid),
+        child_ns_pid: found.as_ref().and_then(|found| found.ns_pid),
         syscall: None,
     };
-    (task, fork)
+    (task, fork, found)
 }
 
 fn changed_ids(pid: u32, tgid: u32, time_ns: u64, holds: impl Fn(&Creds) -> bool) -> Task {
