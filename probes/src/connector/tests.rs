@@ -257,6 +257,7 @@ mod root {
         const EXECS: usize = 2000;
         // A reader that has a CPU to itself keeps up with one burst, seldom with two at once.
         const ROUNDS: usize = 10;
+        const AFTER: usize = 100;
         let mut config = config(&[Concern::Process]);
         config.ring_bytes = RingBytes { process: 8192, ..RingBytes::default() };
         let (running, kept) = start(&config);
@@ -272,6 +273,12 @@ mod root {
                 break;
             }
         }
+        // A hole shows at the processor's next message: a few more, one by one, that find room.
+        for _ in 0..AFTER {
+            burst("/bin/true", "after", 1);
+            assert!(running.flush(DEADLINE));
+        }
+        done += AFTER;
         let (forks, execs, exits) = execs_of_children(&kept.all(), std::process::id());
         let health = health(running.as_ref(), EventKind::Exec);
         let lost = usize::try_from(health.lost_ring).unwrap();
