@@ -62,17 +62,28 @@ format:
 	cargo fmt --all
 	clang-format -i $$(git ls-files 'probes/bpf/*.[ch]')
 
-## bench: cost on the host and speed of our own side, as ratios
-bench: build
+## bench: cost on the host, what we need ourselves, and speed of our own side (ROUNDS=n)
+bench: bench-build
+	cargo bench --workspace --locked
+	$(BENCH)/host-cost $(UNDER_TEST) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	    --save target/host-cost.json --compare tests/bench/host-cost.json
+	$(BENCH)/footprint $(UNDER_TEST) --save target/footprint.json --compare tests/bench/footprint.json
+
+## soak: memory and CPU under mixed load, drawn (SECONDS_OF_SOAK=600)
+soak: bench-build
+	$(BENCH)/footprint $(UNDER_TEST) --soak $(or $(SECONDS_OF_SOAK),600) \
+	    --save target/soak.json --plot target/soak.svg
+
+bench-build: build
 	packaging/setup.sh test
 	cargo build --release --locked --package osquery-ebpf-tests
-	cargo bench --workspace --locked
-	target/$(TRIPLE)/release/host-cost --program $(RELEASE) --workload target/$(TRIPLE)/release/workload \
-	    --save target/host-cost.json --compare tests/bench/host-cost.json
+
+BENCH := target/$(TRIPLE)/release
+UNDER_TEST := --program $(RELEASE) --workload $(BENCH)/workload
 
 ## clean: remove everything built
 clean:
 	cargo clean
 
-.PHONY: help setup build run install test audit-test vm-test test-setup lint format bench clean
+.PHONY: help setup build run install test audit-test vm-test test-setup lint format bench soak bench-build clean
 export SQL

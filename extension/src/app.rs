@@ -16,10 +16,11 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::{self, Command, Common};
 use crate::config::{Age, Document, Poller, SourceChoice, merge};
+use crate::diagnose::{Diagnosis, Trial};
 use crate::host::parse_schedule;
 use crate::runtime::{Engine, Ladder, Runtime};
 use crate::session::{Ended, Mode, Observer, Options, Session};
-use crate::shell::{Setup, Shell, run_command};
+use crate::shell::{Setup, Shell, print, run_command};
 use crate::stop::Stop;
 
 /// Refused by osqueryd.
@@ -52,6 +53,14 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>, make: Make) 
         Some(Command::Shell(arguments)) => {
             log_to_stderr(arguments.common.verbose, log::LevelFilter::Warn, false);
             shell(arguments, umask, make)
+        }
+        Some(Command::Statistics(arguments)) => {
+            log_to_stderr(arguments.common.verbose, log::LevelFilter::Warn, false);
+            statistics(arguments, make)
+        }
+        Some(Command::Diagnose(arguments)) => {
+            log_to_stderr(arguments.common.verbose, log::LevelFilter::Error, false);
+            diagnose(arguments, umask, make)
         }
         Some(Command::Serve(arguments)) => {
             log_to_stderr(arguments.common.verbose, log::LevelFilter::Info, true);
@@ -285,6 +294,67 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
         };
         shell.print_first(&sql, &style, &stop, &nudge, &mut out)?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Engine, sources and a shell over them, for a command that asks once.
+fn start_once(common: &Common, make: Make) -> Result<(Runtime, Shell)> {
+    let (text, document) = read_config(common.config.as_deref())?;
+    let (engine, ladder) = make(common)?;
+    let runtime = Runtime::start(Arc::clone(&engine), common.settings.clone(), &document, ladder)
+        .context("the sources cannot be run")?;
+    let shell = Shell::start(&Setup { config: text, core_tables: false }, engine)?;
+    Ok((runtime, shell))
+}
+
+fn statistics(arguments: &cli::Statistics, make: Make) -> Result<ExitCode> {
+    check_root(&arguments.common)?;
+    let stop = stop_on_signals()?;
+    let (runtime, shell) = start_once(&arguments.common, make)?;
+    report(&runtime)?;
+    eprintln!("collecting for {} seconds", arguments.seconds);
+    // Ctrl-C shows what there is so far.
+    stop.wait(Duration::from_secs(arguments.seconds));
+    runtime.drain(FLUSH);
+    let sql = format!(
+        "SELECT what, name, count, error FROM (SELECT *, row_number() OVER (PARTITION BY what ORDER \
+         BY count DESC, name) AS place FROM ebpf_events_statistics) WHERE place <= {} ORDER BY what, \
+         place",
+        arguments.top
+    );
+    let mode = if arguments.json { print::Mode::Json } else { print::Mode::Pretty };
+    let style = print::Style { mode, separator: "|".to_owned(), header: true };
+    shell.print(&sql, &style, &mut io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn diagnose(arguments: &cli::Diagnose, umask: FileMode, make: Make) -> Result<ExitCode> {
+    check_root(&arguments.common)?;
+    let (_, document) = read_config(arguments.common.config.as_deref())?;
+    let diagnosis = Diagnosis {
+        socket: &arguments.socket,
+        document: &document,
+        output: arguments.output.as_deref(),
+    };
+    let path = diagnosis.write(&mut io::stderr().lock(), || {
+        let (runtime, shell) = start_once(&arguments.common, make)?;
+        run_command(NUDGE, umask)?;
+        runtime.flush(FLUSH);
+        let style =
+            print::Style { mode: print::Mode::Json, separator: String::new(), header: true };
+        let mut health = Vec::new();
+        shell.print("SELECT * FROM ebpf_events_health", &style, &mut health)?;
+        Ok(Trial {
+            shortcomings: runtime
+                .sources()
+                .shortcomings()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            health: String::from_utf8_lossy(&health).into_owned(),
+        })
+    })?;
+    println!("{}", path.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
+use osquery_ebpf_tables::statistics::WINDOW_SECONDS;
 
 use crate::config::Settings;
 use crate::session::Mode;
@@ -46,6 +47,47 @@ pub enum Command {
     Serve(Serve),
     /// SQL over live events, without osqueryd: one statement, or a prompt
     Shell(Shell),
+    /// What is busiest on this host: files changed, programs, system calls, peers
+    Statistics(Statistics),
+    /// Write an archive with what support needs to know; it holds no events
+    Diagnose(Diagnose),
+}
+
+/// Flags of `statistics`.
+#[derive(Debug, Clone, Args)]
+pub struct Statistics {
+    /// Collect for this long
+    #[arg(long = "for", value_name = "SECONDS", default_value_t = 20,
+          value_parser = clap::value_parser!(u64).range(1..=WINDOW_SECONDS))]
+    pub seconds: u64,
+    /// Names shown of each
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: u16,
+    /// Print a JSON list
+    #[arg(long)]
+    pub json: bool,
+    /// What all commands have.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Flags of `diagnose`.
+#[derive(Debug, Clone, Args)]
+pub struct Diagnose {
+    /// osqueryd's extensions socket, to ask the extension that runs
+    #[arg(
+        long,
+        visible_alias = "extensions_socket",
+        value_name = "PATH",
+        default_value = "/var/osquery/osquery.em"
+    )]
+    pub socket: PathBuf,
+    /// Where the archive goes [default: osquery-ebpf-diagnosis-TIME.tar.gz here]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What all commands have.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Flags of the extension.
@@ -69,7 +111,7 @@ pub struct Serve {
     /// Exit at the first refusal instead of trying again
     #[arg(long)]
     pub once: bool,
-    /// What both commands have.
+    /// What all commands have.
     #[command(flatten)]
     pub common: Common,
 }
@@ -108,7 +150,7 @@ pub struct Shell {
     /// Append the result lines of scheduled queries to this file instead of stdout
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
-    /// What both commands have.
+    /// What all commands have.
     #[command(flatten)]
     pub common: Common,
     /// Statements. Without --exec and --for, one over events that has no row yet gets the events of
@@ -117,7 +159,7 @@ pub struct Shell {
     pub sql: Vec<String>,
 }
 
-/// What both commands have.
+/// What all commands have.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Common {
     /// A configuration of osquery's form: its sections ebpf_events, file_paths, exclude_paths and,

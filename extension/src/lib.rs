@@ -4,6 +4,7 @@ pub mod app;
 pub mod caller;
 pub mod cli;
 pub mod config;
+pub mod diagnose;
 pub mod engine;
 pub mod host;
 pub mod ladder;

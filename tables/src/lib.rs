@@ -25,7 +25,7 @@ pub mod scan;
 pub mod schema;
 mod segment;
 mod state;
-mod statistics;
+pub mod statistics;
 pub mod status;
 mod store;
 mod text;

@@ -1,6 +1,10 @@
 //! What the end-to-end tests share: where the programs are, running the shell once, and reading the
 //! rows it prints.
 
+mod served;
+
+pub use served::Served;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Mutex, PoisonError};

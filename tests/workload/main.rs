@@ -4,6 +4,7 @@
 //! It owns no expectations of ours: it says what it did, in the kernel's terms.
 
 mod file;
+mod mixed;
 mod process;
 mod socket;
 
@@ -86,6 +87,18 @@ enum Work {
     Files { directory: PathBuf },
     /// Create, write and remove files in this directory, over and over.
     Churn { directory: PathBuf, count: u32 },
+    /// Executions, file churn and connections at once, each in a thread of its own.
+    Mixed {
+        directory: PathBuf,
+        #[arg(long)]
+        seconds: f64,
+        /// Rest between two rounds of each; none: as fast as the machine can.
+        #[arg(long, default_value_t = 0.0)]
+        rest: f64,
+        /// What is made: any of exec, file, socket.
+        #[arg(long, value_delimiter = ',', default_value = "exec,file,socket")]
+        of: Vec<mixed::Kind>,
+    },
 }
 
 /// Whom a connect meets.
@@ -126,6 +139,7 @@ fn main() -> ExitCode {
         Work::OpenClose { path, count } => file::open_close(&path, count),
         Work::Files { directory } => file::every_operation(&directory),
         Work::Churn { directory, count } => file::churn(&directory, count),
+        Work::Mixed { directory, seconds, rest, of } => mixed::run(&directory, seconds, rest, &of),
     };
     match done {
         Ok(said) => {

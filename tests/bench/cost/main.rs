@@ -4,13 +4,13 @@
 //! It prints a table, writes the figures as JSON, and compares them with a committed earlier run.
 //! Nothing here asserts a time.
 
-use std::io::{BufRead, BufReader, Error, Result};
+use std::io::{Error, Result};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use clap::Parser;
-use osquery_ebpf_tests::Scratch;
+use osquery_ebpf_tests::{Scratch, Served};
 use serde_json::{Value, json};
 
 /// Measures the cost of watching, as ratios to the same work unwatched.
@@ -99,7 +99,7 @@ fn loads(scratch: &Path) -> Vec<Load> {
 
 /// Ends what a mode started.
 struct Watching {
-    ours: Option<Child>,
+    ours: Option<Served>,
     audit: bool,
 }
 
@@ -109,35 +109,11 @@ impl Watching {
         match mode {
             Mode::Bare => {}
             Mode::Process | Mode::Everything => {
-                let mut command = Command::new(&arguments.program);
-                command.args(["serve", "--verbose", "--socket"]);
-                command.arg(scratch.join("nobody.em")).arg("--config").arg(
-                    scratch.join(if mode == Mode::Process { "process.json" } else { "all.json" }),
-                );
-                let mut child = command
-                    .stdin(Stdio::null())
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::piped())
-                    .spawn()?;
-                let stderr = child.stderr.take().ok_or_else(|| Error::other("no stderr"))?;
-                let mut lines = BufReader::new(stderr).lines();
-                let mut said = Vec::new();
-                loop {
-                    let Some(line) = lines.next().transpose()? else {
-                        return Err(Error::other(format!(
-                            "{} ended before its sources were ready:\n{}",
-                            arguments.program.display(),
-                            said.join("\n")
-                        )));
-                    };
-                    if line.contains("waiting for osqueryd at") {
-                        break;
-                    }
-                    said.push(line);
-                }
-                // It goes on logging; somebody must read, or it would wait for us.
-                std::thread::spawn(move || lines.for_each(drop));
-                watching.ours = Some(child);
+                let config = if mode == Mode::Process { "process.json" } else { "all.json" };
+                let config = scratch.join(config).display().to_string();
+                let nobody = scratch.join("nobody.em");
+                watching.ours =
+                    Some(Served::start(&arguments.program, &nobody, &["--config", &config])?);
             }
             Mode::Audit => {
                 auditctl(&["-e", "1"])?;
@@ -152,13 +128,7 @@ impl Watching {
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.ours {
-            let _ = nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(child.id().cast_signed()),
-                nix::sys::signal::Signal::SIGTERM,
-            );
-            let _ = child.wait();
-        }
+        self.ours = None;
         if self.audit {
             for rule in [
                 ["-d", "always,exit", "-F", "arch=b64", "-S", "execve,execveat"].as_slice(),
