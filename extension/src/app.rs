@@ -18,6 +18,7 @@ use crate::cli::{self, Command, Common};
 use crate::config::{Age, Document, Poller, SourceChoice, merge};
 use crate::diagnose::{Diagnosis, Trial};
 use crate::host::parse_schedule;
+use crate::memory;
 use crate::runtime::{Engine, Ladder, Runtime};
 use crate::session::{Ended, Mode, Observer, Options, Session};
 use crate::shell::{Setup, Shell, print, run_command};
@@ -43,6 +44,7 @@ pub type Make = fn(&Common) -> Result<(Arc<dyn Engine>, Ladder)>;
 pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>, make: Make) -> ExitCode {
     // Before anything is made or read: nobody else reads what we write, nor our memory.
     let umask = rustix::process::umask(FileMode::RWXG | FileMode::RWXO);
+    memory::use_one_heap();
     let dumpable = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let detected = Mode::detect(false);
     let (cli, skipped) = match cli::parse(arguments, detected) {
@@ -192,6 +194,7 @@ fn serve(arguments: &cli::Serve, mode: Mode, make: Make) -> Result<ExitCode> {
     for shortcoming in runtime.sources().shortcomings() {
         log::warn!("{shortcoming}");
     }
+    memory::give_back();
     let settings = runtime.settings();
     let given = |age: Option<Age>| age.map(|age| age.0);
     let poller = Poller::start(given(settings.refresh).unwrap_or(REFRESH), {

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::config::{Ipv6, Settings};
 use crate::runtime::Engine;
+use crate::stop::Stop;
 
 /// The engine of `osquery-ebpf-tables`.
 pub struct EventEngine(Arc<EventTables>);
@@ -121,8 +122,16 @@ impl Engine for EventEngine {
         log::debug!("{seeded} processes were there before");
     }
 
-    fn tick(&self) {
-        self.0.tick();
+    fn tick(&self) -> bool {
+        self.0.tick()
+    }
+
+    fn rest(&self, time: Duration, stop: &Stop) {
+        self.0.rest(time, &|| stop.requested());
+    }
+
+    fn wake(&self) {
+        self.0.wake();
     }
 
     fn flush(&self, deadline: Duration) {

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod host;
 pub mod ladder;
 pub mod manager;
+pub mod memory;
 pub mod once;
 pub mod plugin;
 pub mod runtime;

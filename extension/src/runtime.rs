@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use osquery_ebpf_probes::event::EventKind;
+use osquery_ebpf_probes::host::online_cpus;
 use osquery_ebpf_probes::source::{PathFilter, RingBytes, Sink, SourceConfig};
 use osquery_ebpf_tables::engine::TICK;
 use osquery_ebpf_tables::scan::Tables;
@@ -33,8 +34,14 @@ pub trait Engine: Tables + Sink {
     /// Learns the processes there are. Called when sources have started, so that none is missed.
     fn seed(&self);
 
-    /// Lets time pass; called every [`TICK`].
-    fn tick(&self);
+    /// Lets time pass; called every [`TICK`] as long as it says that something waits for that.
+    fn tick(&self) -> bool;
+
+    /// Sleeps until something does, for `time`, or until stopped and woken.
+    fn rest(&self, time: Duration, stop: &Stop);
+
+    /// Wakes who rests.
+    fn wake(&self);
 
     /// Makes what the sources have delivered visible, waiting for connects under way until
     /// `deadline`.
@@ -86,8 +93,12 @@ impl Runtime {
             let engine = Arc::clone(&engine);
             move || {
                 let mut looked = Instant::now();
-                while !stop.wait(TICK) {
-                    engine.tick();
+                while !stop.requested() {
+                    if engine.tick() {
+                        stop.wait(TICK);
+                    } else {
+                        engine.rest(LOOK, &stop);
+                    }
                     if looked.elapsed() >= LOOK {
                         sources.look_after();
                         looked = Instant::now();
@@ -152,6 +163,7 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.stop.request();
+        self.engine.wake();
         if let Some(keeper) = self.keeper.take()
             && keeper.join().is_err()
         {
@@ -197,7 +209,7 @@ fn source_config(settings: &Settings, engine: &dyn Engine) -> SourceConfig {
     if settings.source == Some(SourceChoice::Off) {
         kinds.clear();
     }
-    let default = RingBytes::default();
+    let default = RingBytes::for_cpus(online_cpus().unwrap_or(1));
     let ring = |size: Option<crate::config::Size>, otherwise| {
         size.and_then(|size| u32::try_from(size.0).ok()).unwrap_or(otherwise)
     };

@@ -58,7 +58,7 @@ impl Host {
         Self {
             kernel_release: uname.release().to_string_lossy().into_owned(),
             machine: uname.machine().to_string_lossy().into_owned(),
-            online_cpus: text("/sys/devices/system/cpu/online").and_then(|list| cpu_count(&list)),
+            online_cpus: online_cpus(),
             possible_cpus: text("/sys/devices/system/cpu/possible")
                 .and_then(|list| cpu_count(&list)),
             kernel_btf: std::fs::File::open(BTF_PATH).is_ok(),
@@ -74,6 +74,11 @@ impl Host {
             initial_user_namespace: is_inode("/proc/self/ns/user", USER_INIT_INO),
         }
     }
+}
+
+/// How many CPUs run now.
+pub fn online_cpus() -> Option<u32> {
+    cpu_count(&std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?)
 }
 
 fn is_inode(path: impl AsRef<Path>, inode: u64) -> Option<bool> {

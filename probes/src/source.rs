@@ -89,9 +89,24 @@ pub struct RingBytes {
     pub file: u32,
 }
 
+impl RingBytes {
+    /// Sizes for so many CPUs: what they can fill while the reader waits for one of them. Memory of
+    /// a ring is resident from the start, so no more than that.
+    pub fn for_cpus(cpus: u32) -> Self {
+        let size = |per_cpu: u32, least: u32, most: u32| {
+            per_cpu.saturating_mul(cpus).clamp(least, most).next_power_of_two()
+        };
+        Self {
+            process: size(2 << 20, 8 << 20, 64 << 20),
+            socket: size(1 << 20, 4 << 20, 32 << 20),
+            file: 8 << 20,
+        }
+    }
+}
+
 impl Default for RingBytes {
     fn default() -> Self {
-        Self { process: 16 << 20, socket: 4 << 20, file: 8 << 20 }
+        Self::for_cpus(1)
     }
 }
 

@@ -108,6 +108,8 @@ pub struct EventTables {
     state: Mutex<State>,
     /// Signalled when connects may have been answered.
     changed: Condvar,
+    /// Signalled when something begins to wait for time to pass.
+    waits: Condvar,
     active: RwLock<Arc<Active>>,
     status: RwLock<Option<Arc<dyn StatusProvider>>>,
     host: HostFacts,
@@ -142,6 +144,7 @@ impl EventTables {
         Ok(Arc::new(Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
+            waits: Condvar::new(),
             active: RwLock::new(active),
             status: RwLock::new(None),
             host,
@@ -215,9 +218,24 @@ impl EventTables {
     }
 
     /// Stores what has waited long enough, and lets go what is too old. To be called every
-    /// [`TICK`].
-    pub fn tick(&self) {
+    /// [`TICK`] as long as it returns true: something waits. Then after [`EventTables::rest`].
+    pub fn tick(&self) -> bool {
         self.settle(self.time.now_ns());
+        self.state.lock().waits()
+    }
+
+    /// Sleeps until something waits for time to pass, for `time`, or until [`EventTables::wake`] is
+    /// called and `stop` is true: an idle host is not to be woken twenty times a second.
+    pub fn rest(&self, time: Duration, stop: &dyn Fn() -> bool) {
+        let mut state = self.state.lock();
+        self.waits.wait_while_for(&mut state, |state| !state.waits() && !stop(), time);
+    }
+
+    /// Has who rests look at its `stop`.
+    pub fn wake(&self) {
+        // Under the lock, so that it is not between looking and sleeping.
+        let _state = self.state.lock();
+        self.waits.notify_all();
     }
 
     /// Stores what waits: file events at once, connects as soon as they are answered, those
@@ -338,9 +356,12 @@ impl Sink for EventTables {
             state = self.state.lock();
             Self::learn(&mut state, &wanted, &context);
         }
-        let connects = state.connects.len();
+        let (connects, waited) = (state.connects.len(), state.waits());
         for event in batch.drain(..) {
             state.take(event, &context);
+        }
+        if state.waits() && !waited {
+            self.waits.notify_all();
         }
         if state.connects.len() < connects {
             self.changed.notify_all();

@@ -25,7 +25,7 @@ use slab::{List, Slab};
 pub const MAX_PROCESSES: usize = 32_768;
 
 /// Bytes kept, all told.
-pub const MAX_BYTES: usize = 24 << 20;
+pub const MAX_BYTES: usize = 12 << 20;
 
 /// Argument bytes kept of one process, for the columns that tell of other processes. An exec's own
 /// row has all that its source collected.

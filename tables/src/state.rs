@@ -143,6 +143,11 @@ impl State {
         }
     }
 
+    /// Whether events wait for time to pass.
+    pub fn waits(&self) -> bool {
+        self.connects.len() > 0 || self.waiting.len() > 0
+    }
+
     fn count(&mut self, kind: EventKind, change: impl FnOnce(&mut Flow)) {
         if let Some(flow) = self.flows.get_mut(kind.index()) {
             change(flow);

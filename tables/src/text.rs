@@ -22,18 +22,25 @@ pub enum Ipv6Format {
 
 /// Appends bytes under the escape rule above.
 pub fn push_bytes(out: &mut String, bytes: &[u8]) {
+    // Almost all there is: the standard library checks a word at a time.
+    if let Ok(valid) = std::str::from_utf8(bytes) {
+        return push_valid(out, valid);
+    }
     for chunk in bytes.utf8_chunks() {
-        let mut valid = chunk.valid();
-        while let Some((before, after)) = valid.split_once('\0') {
-            out.push_str(before);
-            out.push_str("\\x00");
-            valid = after;
-        }
-        out.push_str(valid);
+        push_valid(out, chunk.valid());
         for byte in chunk.invalid() {
             push_hex_escape(out, *byte);
         }
     }
+}
+
+fn push_valid(out: &mut String, mut valid: &str) {
+    while let Some((before, after)) = valid.split_once('\0') {
+        out.push_str(before);
+        out.push_str("\\x00");
+        valid = after;
+    }
+    out.push_str(valid);
 }
 
 fn push_hex_escape(out: &mut String, byte: u8) {
@@ -91,26 +98,39 @@ pub fn push_json_joined(out: &mut String, list: &[u8]) {
 }
 
 fn push_json_inner(out: &mut String, bytes: &[u8]) {
+    if let Ok(valid) = std::str::from_utf8(bytes) {
+        return push_json_valid(out, valid);
+    }
     for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            match character {
-                '"' => out.push_str("\\\""),
-                '\\' => out.push_str("\\\\"),
-                '\n' => out.push_str("\\n"),
-                '\r' => out.push_str("\\r"),
-                '\t' => out.push_str("\\t"),
-                '\0' => out.push_str("\\\\x00"),
-                control if control < ' ' => {
-                    let _ = write!(out, "\\u{:04x}", u32::from(control));
-                }
-                other => out.push(other),
-            }
-        }
+        push_json_valid(out, chunk.valid());
         for byte in chunk.invalid() {
             out.push('\\');
             push_hex_escape(out, *byte);
         }
     }
+}
+
+/// Copies the stretches between characters that JSON escapes, which are all of one byte.
+fn push_json_valid(out: &mut String, mut valid: &str) {
+    let escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    while let Some(at) = valid.bytes().position(escaped) {
+        let Some((before, rest)) = valid.split_at_checked(at) else { break };
+        let mut characters = rest.chars();
+        out.push_str(before);
+        match characters.next() {
+            Some('"') => out.push_str("\\\""),
+            Some('\\') => out.push_str("\\\\"),
+            Some('\n') => out.push_str("\\n"),
+            Some('\r') => out.push_str("\\r"),
+            Some('\t') => out.push_str("\\t"),
+            Some('\0') => out.push_str("\\\\x00"),
+            control => {
+                let _ = write!(out, "\\u{:04x}", control.map_or(0, u32::from));
+            }
+        }
+        valid = characters.as_str();
+    }
+    out.push_str(valid);
 }
 
 /// Appends an address. IPv4 is dotted in every format.

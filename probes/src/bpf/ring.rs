@@ -2,7 +2,9 @@
 //!
 //! Owns the mapped memory and the position up to which it was read. The layout is the kernel's
 //! (kernel/bpf/ringbuf.c): a page with the consumer's position, a page with the producers', and the
-//! data, mapped twice in a row so that no record is ever in two pieces. Read here rather than by
+//! data. The kernel offers the data twice in a row, so that no record is ever in two pieces; here it
+//! is mapped once, since every page counts as resident each time it is mapped, and the one record in
+//! a round that crosses the end is put together first. Read here rather than by
 //! libbpf's `ring_buffer`, because the collector needs the positions (which events were there when a
 //! flush was asked for), and because nothing foreign then stands between a record and its decoder.
 
@@ -31,6 +33,8 @@ pub struct Ring {
     producer: Mapping,
     page: usize,
     size: u64,
+    /// The record that crosses the end of the ring.
+    crossing: Vec<u8>,
 }
 
 /// Why reading stopped.
@@ -53,9 +57,9 @@ impl Ring {
         let page = rustix::param::page_size();
         let read_write = ProtFlags::READ | ProtFlags::WRITE;
         let consumer = Mapping::new(fd.as_fd(), 0, page, read_write)?;
-        let length = page + 2 * size as usize;
+        let length = page + size as usize;
         let producer = Mapping::new(fd.as_fd(), page as u64, length, ProtFlags::READ)?;
-        Ok(Self { fd, consumer, producer, page, size: u64::from(size) })
+        Ok(Self { fd, consumer, producer, page, size: u64::from(size), crossing: Vec::new() })
     }
 
     /// Bytes of the ring.
@@ -109,15 +113,26 @@ impl Ring {
         unsafe { AtomicU32::from_ptr(self.producer.start.as_ptr().add(self.offset(at)).cast()) }
     }
 
-    fn record(&self, at: u64, length: u64) -> &[u8] {
+    fn record(&mut self, at: u64, length: u64) -> &[u8] {
         let length = length.min(self.size - HEADER) as usize;
-        // SAFETY: header and record end at most `size` bytes after an offset below page + size, and
-        // the mapping goes on for `size` bytes there. The kernel leaves a finished record alone
-        // until the consumer's position has passed it, which takes `&mut self`.
-        unsafe {
-            let start = self.producer.start.as_ptr().add(self.offset(at) + HEADER as usize);
-            std::slice::from_raw_parts(start, length)
+        let start = self.offset(at + HEADER);
+        let before_end = (self.page + self.size as usize).saturating_sub(start);
+        if length <= before_end {
+            return self.bytes(start, length);
         }
+        let mut crossing = std::mem::take(&mut self.crossing);
+        crossing.clear();
+        crossing.extend_from_slice(self.bytes(start, before_end));
+        crossing.extend_from_slice(self.bytes(self.page, length - before_end));
+        self.crossing = crossing;
+        &self.crossing
+    }
+
+    /// `start + length` is at most `page + size`.
+    fn bytes(&self, start: usize, length: usize) -> &[u8] {
+        // SAFETY: within the mapping, see above. The kernel leaves a finished record alone until the
+        // consumer's position has passed it, which takes `&mut self`.
+        unsafe { std::slice::from_raw_parts(self.producer.start.as_ptr().add(start), length) }
     }
 }
 

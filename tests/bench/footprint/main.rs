@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use serde_json::{Map, Value, json};
 
-use observed::{Observed, done};
+use observed::{Health, Observed, done};
 
 /// Measures what the extension needs.
 #[derive(Parser)]
@@ -103,9 +103,7 @@ fn executions(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     figures.one("fork+exec+exit cycles of the machine", "1/s", made / number(&said, "seconds"));
     figures.one("CPU per cycle (three events)", "us", cpu / made * 1e6);
     figures.one("CPU at 1,600 cycles/s (of one core)", "%", cpu / made * 1600.0 * 100.0);
-    let lost = after.total("lost_ring") - before.total("lost_ring") + after.total("lost_missed")
-        - before.total("lost_missed");
-    figures.one("lost meanwhile", "events", lost as f64);
+    lost(figures, "executions", &before, &after);
     Ok(())
 }
 
@@ -137,12 +135,19 @@ fn everything(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     );
     figures.one("mixed load: connections", "1/s", number(&said, "connections") / seconds);
     figures.one("mixed load: events received", "1/s", change("received") / seconds);
-    figures.one("mixed load: lost", "events", change("lost_ring") + change("lost_missed"));
-    figures.one(
-        "mixed load: produced - received - lost in ring",
-        "events",
-        change("produced") - change("received") - change("lost_ring"),
-    );
+    lost(figures, "mixed load", &before, &after);
+    // fanotify's queue has no count of what was put into it.
+    let bpf = ["exec", "fork", "exit", "socket"];
+    let uncounted = |health: &Health| -> i64 {
+        let of = |kind| {
+            health.count(kind, "produced")
+                - health.count(kind, "received")
+                - health.count(kind, "lost_ring")
+        };
+        bpf.into_iter().map(of).sum()
+    };
+    let uncounted = uncounted(&after) - uncounted(&before);
+    figures.one("mixed load: produced - received - lost (BPF)", "events", uncounted as f64);
 
     for of in ["exec,exec", "file", "socket"] {
         let kind = of.split(',').next().unwrap_or(of);
@@ -159,6 +164,8 @@ fn everything(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
         let (bytes, held) = (full.count(kind, "held_bytes"), full.count(kind, "held"));
         figures.one(&format!("bytes per {kind} event"), "B", bytes as f64 / held as f64);
     }
+    let cache = full.count("exec", "processes_bytes");
+    figures.one("process cache", "MiB", mebibytes(cache.try_into().unwrap_or(0)));
     let (now, most) = observed.served.memory()?;
     figures.one("resident with that, before any query", "MiB", mebibytes(now));
     figures.one("most resident so far", "MiB", mebibytes(most));
@@ -166,6 +173,13 @@ fn everything(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     queries(&observed, figures)?;
     figures.one("most resident, queries included", "MiB", mebibytes(observed.served.memory()?.1));
     Ok(())
+}
+
+fn lost(figures: &mut Figures, load: &str, before: &Health, after: &Health) {
+    for column in ["lost_ring", "lost_missed"] {
+        let lost = after.total(column) - before.total(column);
+        figures.one(&format!("{load}: {column}"), "events", lost as f64);
+    }
 }
 
 fn queries(observed: &Observed, figures: &mut Figures) -> Result<()> {
