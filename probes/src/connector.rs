@@ -5,7 +5,8 @@
 //! `CONFIG_PROC_EVENTS`.
 //!
 //! Losses are exact in number and unknown in kind: each processor numbers all its messages, those of
-//! threads included. A lost message is therefore counted in every kind's `lost_ring`, where it says
+//! threads and of kinds nobody asked for included, and the kernel counts what our socket had no room
+//! for (`gaps.rs`). A lost message is therefore counted in every kind's `lost_ring`, where it says
 //! how many at most are missing.
 
 use std::io;

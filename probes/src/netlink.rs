@@ -6,7 +6,7 @@
 //! `kernel/audit.c`), so only the datagram's own length can be trusted.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use netlink_sys::{Socket, SocketAddr};
@@ -27,6 +27,13 @@ pub const DONE: u16 = 3;
 pub const F_REQUEST: u16 = 1;
 /// `NLM_F_ACK`.
 pub const F_ACK: u16 = 4;
+
+/// `SO_MEMINFO`, which the libc crate does not name.
+const SO_MEMINFO: libc::c_int = 55;
+/// `SK_MEMINFO_DROPS`: its place in the answer.
+const MEMINFO_DROPS: usize = 8;
+/// `SK_MEMINFO_VARS`.
+const MEMINFO_WORDS: usize = 9;
 
 /// A netlink socket that is never waited on but by [`Netlink::wait`].
 pub struct Netlink {
@@ -81,6 +88,26 @@ impl Netlink {
             sockopt::set_socket_recv_buffer_size(fd, bytes / 2)?;
         }
         Ok(sockopt::socket_recv_buffer_size(fd)?)
+    }
+
+    /// Datagrams the kernel had for this socket and no room for, since it was opened (`sk_drops`,
+    /// which `netlink_overrun` in `net/netlink/af_netlink.c` counts one by one). It wraps. `None`: a
+    /// kernel before 4.12.
+    pub fn dropped(&self) -> Option<u32> {
+        let mut values = [0_u32; MEMINFO_WORDS];
+        let mut length = libc::socklen_t::try_from(size_of_val(&values)).ok()?;
+        // SAFETY: the buffer is ours, lives through the call, and `length` is its size in bytes.
+        let failed = unsafe {
+            libc::getsockopt(
+                self.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                SO_MEMINFO,
+                values.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let given = usize::try_from(length).ok()? / size_of::<u32>();
+        values.get(..given).filter(|_| failed == 0)?.get(MEMINFO_DROPS).copied()
     }
 
     /// Our address, by which the kernel knows the socket.

@@ -91,12 +91,13 @@ pub fn spawn(program: &str, arguments: &[&str]) -> u32 {
     pid
 }
 
-/// Executes a program `times` times, one after the other, as fast as can be.
-pub fn burst(program: &str, argument: &str, times: usize) {
+/// Executes a program `times` times, one after the other, as fast as can be. Their pids.
+pub fn burst(program: &str, argument: &str, times: usize) -> Vec<u32> {
     let program = CString::new(program).unwrap();
     let argument = CString::new(argument).unwrap();
     let argv = [program.as_ptr().cast_mut(), argument.as_ptr().cast_mut(), std::ptr::null_mut()];
     let envp = [std::ptr::null_mut()];
+    let mut pids = Vec::with_capacity(times);
     for _ in 0..times {
         let mut pid = 0;
         // SAFETY: the vectors end with null and live through the call, as does the program's name.
@@ -113,7 +114,9 @@ pub fn burst(program: &str, argument: &str, times: usize) {
         assert_eq!(failed, 0);
         // SAFETY: the child is ours and no status is asked for.
         assert_eq!(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }, pid);
+        pids.push(u32::try_from(pid).unwrap());
     }
+    pids
 }
 
 /// Counts, in the order of events, the execs of children of `parent` that it forked while watched.

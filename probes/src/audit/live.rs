@@ -334,7 +334,8 @@ impl Work {
             buffers.settle.add(arrived, now_ns);
         }
         buffers.settle.release(now_ns, fill::executing, &mut buffers.batch);
-        buffers.writes.look(now_ns, look, &mut buffers.batch);
+        // Who takes all there is has made certain that all has come.
+        buffers.writes.look(now_ns, now, look, &mut buffers.batch);
         self.deliver();
     }
 

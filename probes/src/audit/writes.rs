@@ -5,8 +5,14 @@
 //! written: a file that was empty at the opening by its size, another by its time of modification.
 //! That time is as coarse as the clock tick, so what was written within the same tick, right before
 //! the opening, counts too: a write is rather told twice than not at all. Where the time was set by
-//! somebody meanwhile, the time of the inode's last change decides, which nobody can set. Files are not kept open
-//! for this, since that would keep their file system from being unmounted.
+//! somebody meanwhile, the time of the inode's last change decides, which nobody can set; the record
+//! of who set it may come after the file was looked at, so a file that was changed and seems not to
+//! have been written is looked at once more. Files are not kept open for this, since that would keep
+//! their file system from being unmounted.
+//!
+//! A descriptor is often moved after the opening (a shell's `> file` is opened as one number and
+//! becomes another), so every descriptor of the process that opened it is looked at. One that only a
+//! child still holds is not found: such a file is judged when its opener has closed it.
 
 use std::collections::VecDeque;
 
@@ -21,6 +27,9 @@ pub const LOOK_NS: u64 = 250_000_000;
 
 /// Files looked at. Of more, the oldest are given up and counted.
 pub const MAX_PENDING: usize = 8192;
+
+/// Descriptors of its opener that are looked at for a file. With more, it may be taken for closed.
+pub const MAX_DESCRIPTORS: usize = 1024;
 
 /// What a look at a file found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,13 +54,15 @@ struct Pending {
     write: PendingWrite,
     /// Somebody set its times.
     times_set: bool,
+    /// It was seen changed and not written, and is looked at once more.
+    doubted: bool,
 }
 
 impl Writes {
     /// A file was opened for writing.
     pub fn add(&mut self, write: PendingWrite, now_ns: u64) {
-        self.pending
-            .push_back((now_ns.saturating_add(LOOK_NS), Pending { write, times_set: false }));
+        let pending = Pending { write, times_set: false, doubted: false };
+        self.pending.push_back((now_ns.saturating_add(LOOK_NS), pending));
         if self.pending.len() > MAX_PENDING {
             self.pending.pop_front();
             self.unknown = self.unknown.saturating_add(1);
@@ -80,10 +91,11 @@ impl Writes {
     }
 
     /// Looks at the files whose turn it is. Those that were written are given out, with the time at
-    /// which they were found closed.
+    /// which they were found closed. `all_told`: every record of what happened so far has come.
     pub fn look(
         &mut self,
         now_ns: u64,
+        all_told: bool,
         mut at: impl FnMut(&PendingWrite) -> Look,
         out: &mut Vec<RawEvent>,
     ) {
@@ -96,14 +108,20 @@ impl Writes {
                 Look::Open => self.pending.push_back((now_ns.saturating_add(LOOK_NS), pending)),
                 Look::Gone => self.unknown = self.unknown.saturating_add(1),
                 Look::Closed(object, modified_ns, changed_ns) => {
-                    let Pending { write, times_set } = &mut pending;
+                    let Pending { write, times_set, doubted } = &mut pending;
                     let opened_ns = write.opened_ms.saturating_mul(1_000_000);
-                    let last_ns = if *times_set { changed_ns } else { modified_ns };
-                    let written = if write.empty {
-                        object.size != Some(0)
-                    } else {
-                        u64::try_from(last_ns).unwrap_or(0) >= opened_ns
+                    let since = |last_ns| u64::try_from(last_ns).unwrap_or(0) >= opened_ns;
+                    let written = match (write.empty, *times_set) {
+                        (true, _) => object.size != Some(0),
+                        (false, true) => since(changed_ns),
+                        (false, false) => since(modified_ns),
                     };
+                    let doubtful = !written && !write.empty && since(changed_ns);
+                    if doubtful && !all_told && !*doubted {
+                        *doubted = true;
+                        self.pending.push_back((now_ns.saturating_add(LOOK_NS), pending));
+                        continue;
+                    }
                     if let Body::File(file) = &mut write.event.body {
                         file.object = Some(object);
                     }
@@ -136,11 +154,7 @@ impl Writes {
 
 /// Looks at a file on this host.
 pub fn look(write: &PendingWrite) -> Look {
-    let pid = write.event.task.pid;
-    // Through the link a descriptor's own file is found, whatever its name is by now.
-    if let Ok(held) = stat(format!("/proc/{pid}/fd/{}", write.fd))
-        && is(&held, write.object)
-    {
+    if is_held(write) {
         return Look::Open;
     }
     let path = match &write.event.body {
@@ -155,6 +169,22 @@ pub fn look(write: &PendingWrite) -> Look {
         ),
         None => Look::Gone,
     }
+}
+
+/// Whether the process that opened the file has it open still. Through its links a descriptor's own
+/// file is found, whatever its name is by now.
+fn is_held(write: &PendingWrite) -> bool {
+    let pid = write.event.task.pid;
+    let holds = |fd: &str| {
+        let held = stat(format!("/proc/{pid}/fd/{fd}"));
+        held.is_ok_and(|held| is(&held, write.object))
+    };
+    if holds(&write.fd.to_string()) {
+        return true;
+    }
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let descriptors = descriptors.take(MAX_DESCRIPTORS).flatten();
+    descriptors.filter_map(|fd| fd.file_name().into_string().ok()).any(|fd| holds(&fd))
 }
 
 fn found(path: &Bytes, object: InodeId) -> Option<Stat> {

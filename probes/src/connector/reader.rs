@@ -44,7 +44,7 @@ pub struct Arrived {
 pub struct Counts {
     /// Messages read that the kernel numbers.
     pub received: u64,
-    /// Messages of which the kernel's numbers tell that they were lost.
+    /// Messages that were lost, by the kernel's numbers and by its count.
     pub lost: u64,
     /// Times the socket had no room.
     pub overruns: u64,
@@ -85,6 +85,7 @@ impl Reader {
         };
         reader.request(true)?;
         reader.await_answer()?;
+        reader.count_dropped();
         Ok(reader)
     }
 
@@ -118,9 +119,14 @@ impl Reader {
         let boot_offset = boot_offset_ns();
         for _ in 0..MAX_AT_ONCE {
             let frame = match self.socket.receive()? {
-                Received::Empty => return Ok(true),
+                Received::Empty => {
+                    // Told at once, and by itself when no later message tells of it.
+                    self.count_dropped();
+                    return Ok(true);
+                }
                 Received::Overrun => {
                     self.counts.overruns = self.counts.overruns.saturating_add(1);
+                    self.count_dropped();
                     self.threads.lost();
                     continue;
                 }
@@ -146,6 +152,15 @@ impl Reader {
             }
         }
         Ok(false)
+    }
+
+    /// Kernels before 4.12 do not tell; there the numbers alone do.
+    fn count_dropped(&mut self) {
+        if let Some(dropped) = self.socket.dropped()
+            && self.gaps.count(dropped) > 0
+        {
+            self.threads.lost();
+        }
     }
 
     /// The totals.

@@ -6,7 +6,8 @@
 //! everything behind it is held with it, for the order's sake.
 //!
 //! A change of ids waits too: executing a set-user-id program changes them as part of the exec,
-//! which the kernel reports first, and which is no call of `setuid`.
+//! which the kernel reports first, and which is no call of `setuid`. And a process that changes its
+//! ids often executes something next, whose name it may have had when it was looked at.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -36,8 +37,8 @@ pub struct Settle {
     gone: u64,
     /// The last exec of each process that is held.
     execs: HashMap<u32, Seen>,
-    /// The last change of ids of each process that is held: its number.
-    ids: HashMap<u32, u64>,
+    /// The changes of ids of each process that are held: their numbers, oldest first.
+    ids: HashMap<u32, Vec<u64>>,
 }
 
 #[derive(Debug)]
@@ -97,10 +98,19 @@ impl Settle {
                     });
                 }
                 let mode = exec.file.and_then(|file| file.mode).unwrap_or(0);
-                if let Some(change) = self.ids.remove(&pid)
-                    && mode & S_ISUGID != 0
-                {
-                    self.amend(change, |held| held.event = None);
+                // One change of ids for each bit, as the last thing before.
+                let mut own = (mode & S_ISUGID).count_ones();
+                for change in self.ids.remove(&pid).unwrap_or_default().into_iter().rev() {
+                    let is_own = own > 0;
+                    own = own.saturating_sub(1);
+                    self.amend(change, |held| {
+                        held.ready_ns = 0;
+                        match &mut held.event {
+                            event if is_own => *event = None,
+                            Some(event) => event.task.comm = None,
+                            None => {}
+                        }
+                    });
                 }
                 if image.is_some() {
                     ready_ns = now_ns.saturating_add(SETTLE_NS);
@@ -115,7 +125,7 @@ impl Settle {
                         }
                     });
                 }
-                self.ids.insert(pid, number);
+                self.ids.entry(pid).or_default().push(number);
                 ready_ns = now_ns.saturating_add(SETTLE_NS);
             }
             Body::Exit(_) => self.certain(pid),
@@ -133,7 +143,7 @@ impl Settle {
         if let Some(exec) = self.execs.remove(&pid) {
             self.amend(exec.number, |held| held.ready_ns = 0);
         }
-        if let Some(change) = self.ids.remove(&pid) {
+        for change in self.ids.remove(&pid).unwrap_or_default() {
             self.amend(change, |held| held.ready_ns = 0);
         }
     }
@@ -162,7 +172,8 @@ impl Settle {
             let patient = now_ns < held.came_ns.saturating_add(PATIENCE_NS) && !full;
             if held.ready_ns != 0
                 && patient
-                && let Some(RawEvent { task, body: Body::Exec(_), .. }) = &held.event
+                && let Some(RawEvent { task, body: Body::Exec(_) | Body::Setid(_), .. }) =
+                    &held.event
                 && executing(task.pid)
             {
                 held.ready_ns = now_ns.saturating_add(SETTLE_NS);
@@ -205,8 +216,11 @@ impl Settle {
         if self.execs.get(&pid).is_some_and(|exec| exec.number == number) {
             self.execs.remove(&pid);
         }
-        if self.ids.get(&pid) == Some(&number) {
-            self.ids.remove(&pid);
+        if let Some(changes) = self.ids.get_mut(&pid) {
+            changes.retain(|&change| change != number);
+            if changes.is_empty() {
+                self.ids.remove(&pid);
+            }
         }
         out.push(event);
     }

@@ -21,6 +21,7 @@ mod root {
     use std::collections::HashSet;
     use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
+    use std::time::Instant;
 
     use super::*;
     use crate::event::{Exec, Exit};
@@ -203,41 +204,54 @@ mod root {
         }
     }
 
-    /// The bound is a second listener's count: what it read, between two of its own processes.
+    /// How many messages a listener with room for all has read, which lost none, and how many one with
+    /// little room has read or knows to be lost, at one moment: nothing came between the readings.
+    fn at_once(small: &mut Reader, large: &mut Reader) -> (u64, u64) {
+        let mut ignored = Vec::new();
+        let mut read = |reader: &mut Reader| {
+            while !reader.drain(&mut ignored).unwrap() {}
+            ignored.clear();
+            let counts = reader.counts();
+            counts.received + counts.lost
+        };
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let before = read(large);
+            let told = read(small);
+            if read(large) == before {
+                assert_eq!(large.counts().lost, 0, "the large one is to be the measure");
+                return (told, before);
+            }
+            assert!(Instant::now() < deadline, "the host is never quiet for a moment");
+        }
+    }
+
+    /// The measure is a second listener, which has room for everything.
     #[test]
     fn what_a_small_socket_loses_is_counted_to_the_last_message() {
         assert_root();
         let mut small = Reader::open(4096, 1).unwrap();
         let mut large = Reader::open(64 << 20, 1).unwrap();
-        let (mut few, mut all) = (Vec::new(), Vec::new());
-        // Both begin to count with a message of each processor.
-        spread();
-        assert!(small.drain(&mut few).unwrap() && large.drain(&mut all).unwrap());
-        burst("/bin/true", "lost", 300);
-        let deadline = std::time::Instant::now() + DEADLINE;
-        loop {
-            // A hole shows when the processor's next message gets through.
-            spread();
-            while !small.drain(&mut few).unwrap() {}
-            while !large.drain(&mut all).unwrap() {}
-            let (few, all) = (small.counts(), large.counts());
-            assert_eq!(all.lost, 0);
-            // Messages of others may have come between the two reads.
-            let told = few.received + few.lost;
-            if few.overruns > 0 && told.abs_diff(all.received) <= 256 {
-                break;
-            }
-            assert!(std::time::Instant::now() < deadline, "{few:?} {all:?}");
+        let (told, all) = at_once(&mut small, &mut large);
+        for _ in 0..5 {
+            burst("/bin/true", "lost", 300);
+            // No message comes after those that are lost, on any processor of this burst.
+            let (told_now, all_now) = at_once(&mut small, &mut large);
+            assert_eq!(told_now - told, all_now - all);
         }
-        assert!(small.counts().lost > 300);
+        let counts = small.counts();
+        assert!(counts.lost > 5 * 300 && counts.overruns >= 5, "{counts:?}");
     }
 
-    /// Makes every processor report something.
-    fn spread() {
-        let cpus = std::thread::available_parallelism().unwrap().get();
-        for cpu in 0..cpus {
-            spawn("/usr/bin/taskset", &["-c", &cpu.to_string(), "/bin/true"]);
-        }
+    /// How many of the messages about these processes came: of each a fork, an exec and an exit.
+    fn about(events: &[RawEvent], pids: &[u32]) -> usize {
+        let pids: HashSet<u32> = pids.iter().copied().collect();
+        let is_ours = |event: &&RawEvent| match &event.body {
+            Body::Fork(fork) => pids.contains(&fork.child_pid),
+            Body::Exec(_) | Body::Exit(_) => pids.contains(&event.task.pid),
+            _ => false,
+        };
+        events.iter().filter(is_ours).count()
     }
 
     #[test]
@@ -247,9 +261,14 @@ mod root {
         burst("/bin/true", "burst", EXECS);
         assert!(running.flush(DEADLINE));
         let (forks, execs, exits) = execs_of_children(&kept.all(), std::process::id());
-        let exec = health(running.as_ref(), EventKind::Exec);
-        assert!(forks >= EXECS && exits >= EXECS);
-        assert_eq!((execs, exec.lost_ring), (forks, 0));
+        let lost = usize::try_from(health(running.as_ref(), EventKind::Exec).lost_ring).unwrap();
+        println!("{EXECS} execs: {forks} forks, {execs} execs, {exits} exits, {lost} lost");
+        if lost == 0 {
+            assert_eq!((forks, execs, exits), (EXECS, EXECS, EXECS));
+        } else {
+            // Of which kind, and whose, the lost ones were nobody can tell.
+            assert!([forks, execs, exits].iter().all(|told| told + lost >= EXECS));
+        }
     }
 
     #[test]
@@ -257,33 +276,29 @@ mod root {
         const EXECS: usize = 2000;
         // A reader that has a CPU to itself keeps up with one burst, seldom with two at once.
         const ROUNDS: usize = 10;
-        const AFTER: usize = 100;
         let mut config = config(&[Concern::Process]);
         config.ring_bytes = RingBytes { process: 8192, ..RingBytes::default() };
         let (running, kept) = start(&config);
-        let mut done = 0;
         for _ in 0..ROUNDS {
-            std::thread::scope(|scope| {
-                scope.spawn(|| burst("/bin/true", "burst", EXECS));
-                burst("/bin/true", "burst", EXECS);
+            let before = kept.all().len();
+            let lost_before = health(running.as_ref(), EventKind::Exec).lost_ring;
+            let pids = std::thread::scope(|scope| {
+                let other = scope.spawn(|| burst("/bin/true", "burst", EXECS));
+                let mut pids = burst("/bin/true", "burst", EXECS);
+                pids.append(&mut other.join().unwrap());
+                pids
             });
-            done += 2 * EXECS;
             assert!(running.flush(DEADLINE));
-            if health(running.as_ref(), EventKind::Exec).lost_ring > 0 {
-                break;
+            let health = health(running.as_ref(), EventKind::Exec);
+            let lost = usize::try_from(health.lost_ring - lost_before).unwrap();
+            let told = about(&kept.all()[before..], &pids);
+            // Everything else on the host adds to what is lost.
+            assert!(told + lost >= 3 * pids.len(), "{told} told, {lost} lost");
+            if lost > 0 {
+                assert!(health.last_error.contains("overruns"), "{health:?}");
+                return;
             }
         }
-        // A hole shows at the processor's next message: a few more, one by one, that find room.
-        for _ in 0..AFTER {
-            burst("/bin/true", "after", 1);
-            assert!(running.flush(DEADLINE));
-        }
-        done += AFTER;
-        let (forks, execs, exits) = execs_of_children(&kept.all(), std::process::id());
-        let health = health(running.as_ref(), EventKind::Exec);
-        let lost = usize::try_from(health.lost_ring).unwrap();
-        // The kernel reports three of each; everything else on the host adds to what is lost.
-        assert!(forks + execs + exits + lost >= 3 * done, "{forks} {execs} {exits} {lost}");
-        assert!(lost > 0 && health.last_error.contains("overruns"), "{health:?}");
+        panic!("nothing was lost");
     }
 }

@@ -37,7 +37,7 @@ fn closed(size: u64, modified_ms: u64, changed_ms: u64) -> Look {
 
 fn looked(writes: &mut Writes, now_ns: u64, look: Look) -> Vec<RawEvent> {
     let mut out = Vec::new();
-    writes.look(now_ns, |_| look, &mut out);
+    writes.look(now_ns, false, |_| look, &mut out);
     out
 }
 
@@ -109,4 +109,43 @@ fn somebody_who_waits_does_not_wait_for_the_next_look() {
     writes.add(opened(true), 0);
     writes.hasten(1);
     assert_eq!(looked(&mut writes, 1, closed(1, 0, 0)).len(), 1);
+}
+
+#[test]
+fn a_file_whose_times_were_set_is_told_though_the_record_of_that_comes_after_the_look() {
+    let mut writes = Writes::default();
+    writes.add(opened(false), 0);
+    let set_back = closed(5, 1, 2000);
+    assert_eq!(looked(&mut writes, LOOK_NS, set_back), []);
+    writes.follow(&file(FileAction::Attributes, "/f", None, "utimensat"));
+    assert_eq!(looked(&mut writes, 2 * LOOK_NS, set_back).len(), 1);
+}
+
+#[test]
+fn a_file_that_was_changed_and_not_written_is_not_told_however_often_it_is_looked_at() {
+    let mut writes = Writes::default();
+    let changed = closed(5, 1, 2000);
+    writes.add(opened(false), 0);
+    assert_eq!(looked(&mut writes, LOOK_NS, changed), []);
+    assert_eq!(looked(&mut writes, 2 * LOOK_NS, changed), []);
+    assert_eq!(writes.wait_ns(0), None);
+    writes.add(opened(false), 0);
+    let mut out = Vec::new();
+    writes.look(LOOK_NS, true, |_| changed, &mut out);
+    assert_eq!((out.len(), writes.wait_ns(0)), (0, None));
+}
+
+#[test]
+fn a_file_whose_descriptor_was_moved_is_still_open() {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
+    let held = tempfile::tempfile().unwrap();
+    let meta = held.metadata().unwrap();
+    let mut write = opened(true);
+    write.event.task.pid = std::process::id();
+    write.object = (meta.dev(), meta.ino());
+    write.fd = held.as_raw_fd() + 500;
+    assert_eq!(look(&write), Look::Open);
+    drop(held);
+    assert_eq!(look(&write), Look::Gone);
 }

@@ -94,6 +94,24 @@ fn a_set_user_id_exec_is_no_change_of_ids() {
 }
 
 #[test]
+fn a_change_of_ids_right_before_an_exec_does_not_wear_its_name() {
+    let mut settle = Settle::default();
+    for pid in [1, 1, 2] {
+        let mut change = ids(pid);
+        change.event.task.comm = Some(b"sleep"[..].into());
+        settle.add(change, 0);
+    }
+    settle.add(exec(1, "/bin/sleep", 0o755, 1), 1);
+    let out = released(&mut settle, 2 * SETTLE_NS);
+    let names = out
+        .iter()
+        .filter(|event| event.kind().as_str() == "setid")
+        .map(|event| event.task.comm.is_some());
+    assert_eq!(names.collect::<Vec<_>>(), [false, false, true]);
+    assert!(out[0].task.creds.is_some());
+}
+
+#[test]
 fn ids_changed_right_after_an_exec_leave_those_of_the_exec_unknown() {
     let mut settle = Settle::default();
     settle.add(exec(1, "/a", 0o755, 1), 0);
