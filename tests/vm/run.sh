@@ -3,7 +3,7 @@
 #
 #   run.sh [SUITE…]      (default: every suite that fetch-kernels.sh knows)
 #
-# Prints one line for each kernel and kind of test. The full output is left in
+# Prints one line for each kernel, kind of test and tier (how socket calls are seen). The full output is left in
 # target/vm/SUITE.log. Environment: VM_JOBS (2), VM_GROUPS (names of kinds, below).
 #
 # Exit status: 0, all passed. 1: a test failed. 70: no test failed, but a machine broke. 3: neither,
@@ -15,12 +15,14 @@ readonly FAILED=1 NO_KERNEL=3 BROKEN=70
 readonly CACHE=target/vm/kernels
 # One kind of test takes half a minute where two machines have a CPU each.
 readonly GROUP_SECONDS=300
-# Kind of test : which tests of the probes crate it is. What is skipped takes minutes when emulated.
+# Kind of test : tier (- where there is but one) : which tests of the probes crate it is. What is
+# skipped takes minutes when emulated.
 readonly GROUPS_ALL=(
-    "process:bpf::tests::root"
-    "socket:bpf::objects::socket::tests::root"
-    "connector:connector::tests::root --skip of_thirty_thousand_execs"
-    "fanotify:fanotify::tests::root"
+    "process:-:bpf::tests::root"
+    "socket:1:bpf::objects::socket::tests::root"
+    "socket:2:bpf::objects::socket::tests::root"
+    "connector:-:connector::tests::root --skip of_thirty_thousand_execs"
+    "fanotify:-:fanotify::tests::root"
 )
 # The others start tools that the machines do not have, and those of fanotify want file systems.
 readonly GROUPS_DEFAULT="process socket"
@@ -54,8 +56,10 @@ strip --strip-debug -o "$work/probes-tests" "$binary"
     echo 'mount -t cgroup2 cgroup2 /sys/fs/cgroup'
     echo 'status=0'
     for group in "${wanted[@]}"; do
-        echo "echo '::group ${group%%:*}'"
-        echo "timeout -s KILL $GROUP_SECONDS probes-tests ${group#*:} --test-threads=1 2>&1 || status=1"
+        read -r name tier filter < <(sed 's/:/ /; s/:/ /' <<<"$group")
+        echo "echo '::group $name $tier'"
+        case $tier in -) ;; *) echo -n "OSQUERY_EBPF_TEST_TIER=$tier " ;; esac
+        echo "timeout -s KILL $GROUP_SECONDS probes-tests $filter --test-threads=1 2>&1 || status=1"
         echo "echo '::group-end'"
     done
     echo 'exit $status'
@@ -73,25 +77,25 @@ one() {
 
 # What came of a kernel: a line for each kind of test, and the names of what failed.
 tell() {
-    local suite=$1 status=$2 log=target/vm/$1.log release group output line left_out
+    local suite=$1 status=$2 log=target/vm/$1.log release group name tier output line left_out
     release=$(cat "$CACHE/$suite/release" 2>/dev/null || echo '?')
-    line="%-20s %-28s %-10s %s\n"
+    line="%-20s %-28s %-10s %-4s %s\n"
     if [ "$status" -eq $NO_KERNEL ]; then
-        printf "$line" "$suite" "$release" - "not tested: no kernel could be had (see $log)"
+        printf "$line" "$suite" "$release" - - "not tested: no kernel could be had (see $log)"
         return
     fi
     for group in "${wanted[@]}"; do
         left_out=
         case $group in *" --skip "*) left_out=", without ${group##* --skip }…" ;; esac
-        group=${group%%:*}
-        output=$(sed -n "/^::group $group\$/,/^::group-end\$/p" "$log")
+        read -r name tier _ < <(sed 's/:/ /; s/:/ /' <<<"$group")
+        output=$(sed -n "/^::group $name $tier\$/,/^::group-end\$/p" "$log")
         if grep -q '^test result:' <<<"$output"; then
-            printf "$line" "$suite" "$release" "$group" "$(sed -n \
+            printf "$line" "$suite" "$release" "$name" "$tier" "$(sed -n \
                 's/^test result: \([A-Za-z]*\)\. \([0-9]* passed\); \([0-9]* failed\);.*finished in \(.*\)/\1: \2, \3, \4/p' <<<"$output")$left_out"
         elif grep -q '^::group-end$' <<<"$output"; then
-            printf "$line" "$suite" "$release" "$group" "FAILED: no end in $GROUP_SECONDS s: $(grep '^test ' <<<"$output" | tail -n 1)"
+            printf "$line" "$suite" "$release" "$name" "$tier" "FAILED: no end in $GROUP_SECONDS s: $(grep '^test ' <<<"$output" | tail -n 1)"
         else
-            printf "$line" "$suite" "$release" "$group" "the machine broke (see $log and $log.broken)"
+            printf "$line" "$suite" "$release" "$name" "$tier" "the machine broke (see $log and $log.broken)"
         fi
         sed -n 's/^    \([a-z_0-9:]*::root::[a-z_0-9:]*\)$/    \1/p' <<<"$output" | sort -u
     done

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::mem::size_of_val;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
-use libbpf_rs::btf::types::{FuncProto, Ptr, Typedef};
+use libbpf_rs::btf::types::{Func, FuncProto, Ptr, Struct, Typedef};
 use libbpf_rs::btf::{Btf, ReferencesType as _};
 use libbpf_rs::{
     Link, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PerfEventOpts,
@@ -332,9 +332,16 @@ impl KernelTypes {
         function.iter().count().checked_sub(1)
     }
 
-    /// Whether there is a function of this name.
-    pub fn has_function(&self, name: &str) -> bool {
-        self.btf.type_by_name::<libbpf_rs::btf::types::Func<'_>>(name).is_some()
+    /// How many arguments a function has. `None`: there is none of this name.
+    pub fn function_args(&self, name: &str) -> Option<usize> {
+        let function: Func<'_> = self.btf.type_by_name(name)?;
+        let prototype = FuncProto::try_from(function.referenced_type()).ok()?;
+        Some(prototype.iter().count())
+    }
+
+    /// Whether there is a struct of this name.
+    pub fn has_struct(&self, name: &str) -> bool {
+        self.btf.type_by_name::<Struct<'_>>(name).is_some()
     }
 }
 

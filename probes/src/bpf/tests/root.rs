@@ -13,12 +13,15 @@ use parking_lot::Mutex;
 
 use crate::bpf::BpfSource;
 use crate::event::{Body, EventKind, Exec, Exit, RawEvent};
-use crate::source::{KindHealth, RingBytes, Running, Sink, Source, SourceConfig, WatchNothing};
+use crate::source::{
+    KindHealth, RingBytes, Running, Sink, Source, SourceConfig, TierWish, WatchNothing,
+};
 
 mod change;
 mod exec;
 mod exec_files;
 mod life;
+mod lineage;
 mod loss;
 mod reconfigure;
 
@@ -106,6 +109,7 @@ fn config() -> SourceConfig {
         file_access: false,
         unix_sockets: false,
         datagram_peers: false,
+        tier: TierWish::Auto,
         ring_bytes: RingBytes::default(),
         // The tests themselves fork, and want to see it.
         own_pid: 0,
