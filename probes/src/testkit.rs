@@ -1,4 +1,6 @@
-//! What the live tests of the audit and connector sources share.
+//! What live tests share.
+
+pub mod table;
 
 use std::collections::HashMap;
 use std::ffi::CString;

@@ -77,6 +77,9 @@ impl Kept {
             part.loaded.set_switches(&value)?;
         }
         self.parts.iter_mut().for_each(|part| part.rest(config));
+        // The first has the maps.
+        let mut first = true;
+        self.parts.retain(|part| std::mem::take(&mut first) || !part.decisions.is_empty());
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use std::io;
 use super::libbpf::{Attached, CounterMap, KernelTypes, Loaded, Opened, Refused};
 use super::objects::TRAMPOLINE;
 use super::probe::{
-    Chosen, Duty, Hook, KernelFacts, ObjectSpec, PassedOver, Planned, Program, plan,
+    Chosen, Duty, Hook, KernelFacts, ObjectSpec, PassedOver, Planned, Program, Tier, plan,
 };
 use super::ring::Ring;
 use super::tracepoint::{TraceFs, perf_event};
@@ -80,15 +80,22 @@ impl Drop for Working {
 }
 
 impl Part {
-    /// Detaches what a configuration does not want.
+    /// Detaches what a configuration does not want. What was attached to functions is forgotten: before
+    /// f3a95075549e (5.13) a program attaches to a function but once, so it is loaded again when it is
+    /// wanted again.
     pub fn rest(&mut self, config: &SourceConfig) {
-        for decision in &mut self.decisions {
+        self.decisions.retain_mut(|decision| {
             if !(decision.duty.wanted)(config)
                 && let Some(working) = decision.attached.take()
             {
-                decision.resting = Some(working.chosen.clone());
+                let chosen = working.chosen.clone();
+                if chosen.tier == Tier::Functions {
+                    return false;
+                }
+                decision.resting = Some(chosen);
             }
-        }
+            true
+        });
     }
 
     /// Attaches again what had been detached and is wanted.
@@ -402,6 +409,16 @@ fn open(
     Ok(opened)
 }
 
+/// An object with some of its programs, which will never write anything.
+pub fn trial(
+    spec: &'static ObjectSpec,
+    config: &SourceConfig,
+    host: &HostFacts,
+    programs: &[&str],
+) -> Result<Opened, Refused> {
+    open(spec, config, host, TRIAL_RING, programs)
+}
+
 /// Tries each duty's candidates by themselves until one is taken, and passes over those refused.
 fn leave_out_refused(
     spec: &'static ObjectSpec,
@@ -412,8 +429,8 @@ fn leave_out_refused(
     for Planned { candidates, passed_over, .. } in planned {
         while let Some(chosen) = candidates.first() {
             let programs: Vec<_> = chosen.programs.iter().map(|program| program.name).collect();
-            let trial = open(spec, config, host, TRIAL_RING, &programs);
-            let Err(refused) = trial.and_then(Opened::load) else { break };
+            let trial = trial(spec, config, host, &programs).and_then(Opened::load);
+            let Err(refused) = trial else { break };
             passed_over.push(PassedOver { program: programs.first().copied(), why: refused.why });
             candidates.remove(0);
         }

@@ -210,7 +210,14 @@ fn wished(duty: &'static Duty, wish: TierWish) -> impl Iterator<Item = &'static 
     duty.candidates.iter().filter(move |one| tier.is_none_or(|tier| one.tier() == tier))
 }
 
-fn choose(candidate: &'static Candidate, facts: &dyn KernelFacts) -> Result<Chosen, PassedOver> {
+/// What of a candidate this kernel has hooks for.
+///
+/// # Errors
+/// [`PassedOver`]: it lacks one that is needed.
+pub fn choose(
+    candidate: &'static Candidate,
+    facts: &dyn KernelFacts,
+) -> Result<Chosen, PassedOver> {
     let tier = candidate.tier();
     if tier == Tier::Functions {
         facts.trampolines().map_err(|why| PassedOver { program: None, why })?;

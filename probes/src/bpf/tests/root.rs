@@ -18,12 +18,14 @@ use crate::source::{
 };
 
 mod change;
+mod compare;
 mod exec;
 mod exec_files;
 mod life;
 mod lineage;
 mod loss;
 mod reconfigure;
+mod size;
 
 /// Longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(20);

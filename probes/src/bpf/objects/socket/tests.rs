@@ -4,6 +4,7 @@
 mod root {
     mod bounds;
     mod callers;
+    mod compare;
     mod outcomes;
     mod unix;
     mod uring;

@@ -46,7 +46,7 @@ fn v4(address: SocketAddr) -> SocketAddrV4 {
     address
 }
 
-fn raw(address: SocketAddr) -> libc::sockaddr_in {
+pub fn raw(address: SocketAddr) -> libc::sockaddr_in {
     let address = v4(address);
     libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
@@ -56,13 +56,13 @@ fn raw(address: SocketAddr) -> libc::sockaddr_in {
     }
 }
 
-const RAW_BYTES: u32 = size_of::<libc::sockaddr_in>() as u32;
+pub const RAW_BYTES: u32 = size_of::<libc::sockaddr_in>() as u32;
 
-fn socket(kind: SocketType) -> OwnedFd {
+pub fn socket(kind: SocketType) -> OwnedFd {
     rustix::net::socket(AddressFamily::INET, kind, None).unwrap()
 }
 
-fn local_of(socket: &OwnedFd) -> SocketAddr {
+pub fn local_of(socket: &OwnedFd) -> SocketAddr {
     rustix::net::getsockname(socket).unwrap().try_into().unwrap()
 }
 
@@ -148,16 +148,16 @@ fn bind_and_listen_by_io_uring_are_seen_by_functions_where_the_kernel_has_them()
 
 /// The system calls of 32-bit programs, which a 64-bit one can make, too.
 #[cfg(target_arch = "x86_64")]
-mod compat {
+pub mod compat {
     use super::*;
 
     const SOCKETCALL: u32 = 102;
-    const BIND: u32 = 361;
+    pub const BIND: u32 = 361;
     const CONNECT: u32 = 362;
     /// Of socketcall(2).
     const SYS_BIND: u32 = 2;
 
-    fn call(number: u32, arguments: [u32; 3]) -> i32 {
+    pub fn call(number: u32, arguments: [u32; 3]) -> i32 {
         let mut result = u64::from(number);
         // SAFETY: the call reads memory that the caller keeps for it, and changes these registers.
         unsafe {
@@ -176,12 +176,12 @@ mod compat {
     }
 
     /// A page that 32 bits reach.
-    struct Low(*mut u8);
+    pub struct Low(*mut u8);
 
     impl Low {
         const BYTES: usize = 4096;
 
-        fn new() -> Self {
+        pub fn new() -> Self {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
             let protection = libc::PROT_READ | libc::PROT_WRITE;
             // SAFETY: a new mapping, which nobody else knows of.
@@ -191,7 +191,7 @@ mod compat {
             Self(at.cast())
         }
 
-        fn put<T>(&self, offset: usize, value: T) -> u32 {
+        pub fn put<T>(&self, offset: usize, value: T) -> u32 {
             assert!(offset + size_of::<T>() <= Self::BYTES);
             // SAFETY: within the page.
             unsafe {
