@@ -13,7 +13,7 @@ mod value;
 pub use document::{Document, merge};
 pub use poller::Poller;
 pub use section::{Problem, SECTION, read as read_section};
-pub use settings::{Ipv6, Settings, SourceChoice};
+pub use settings::{Ipv6, Settings, SourceChoice, TierChoice};
 pub use value::{Age, Size};
 
 #[cfg(test)]

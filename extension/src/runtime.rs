@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use osquery_ebpf_probes::event::EventKind;
 use osquery_ebpf_probes::host::online_cpus;
-use osquery_ebpf_probes::source::{PathFilter, RingBytes, Sink, SourceConfig};
+use osquery_ebpf_probes::source::{PathFilter, RingBytes, Sink, SourceConfig, TierWish};
 use osquery_ebpf_tables::engine::TICK;
 use osquery_ebpf_tables::scan::Tables;
 use osquery_ebpf_tables::status::StatusProvider;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::config::{Document, Settings, SourceChoice, read_section};
+use crate::config::{Document, Settings, SourceChoice, TierChoice, read_section};
 use crate::stop::Stop;
 use crate::supervisor::{LOOK, Plan, Sources};
 
@@ -127,6 +127,7 @@ impl Runtime {
         let config = source_config(&settings, self.engine.as_ref());
         let (old, new) = (&*applied, &settings);
         let same_sources = old.source == new.source
+            && old.tier == new.tier
             && old.ignore_kernel_quirks == new.ignore_kernel_quirks
             && old.ring_process == new.ring_process
             && old.ring_socket == new.ring_socket
@@ -219,6 +220,11 @@ fn source_config(settings: &Settings, engine: &dyn Engine) -> SourceConfig {
         file_access: settings.file_access.unwrap_or_else(|| engine.wants_file_access()),
         unix_sockets: settings.unix_sockets.unwrap_or(false),
         datagram_peers: settings.datagram_peers.unwrap_or(false),
+        tier: match settings.tier.unwrap_or(TierChoice::Auto) {
+            TierChoice::Auto => TierWish::Auto,
+            TierChoice::One => TierWish::Functions,
+            TierChoice::Two => TierWish::Calls,
+        },
         ring_bytes: RingBytes {
             process: ring(settings.ring_process, default.process),
             socket: ring(settings.ring_socket, default.socket),

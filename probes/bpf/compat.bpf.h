@@ -223,6 +223,20 @@ static __always_inline u32 current_syscall(u32 *abi)
 #endif
 }
 
+/* The first argument of that call. */
+static __always_inline u64 current_first_argument(u32 abi)
+{
+	struct pt_regs *regs = current_regs();
+
+	if (!regs)
+		return -1;
+#ifdef __TARGET_ARCH_x86
+	return abi == WIRE_ABI_COMPAT ? BPF_CORE_READ(regs, bx) : BPF_CORE_READ(regs, di);
+#else
+	return BPF_CORE_READ(regs, orig_x0);
+#endif
+}
+
 /* bf9765145b85 (5.6) made these fields of their own; before, they were bits of one word. */
 static __always_inline u16 socket_protocol(struct sock *sk)
 {

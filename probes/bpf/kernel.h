@@ -226,6 +226,8 @@ struct fs_struct {
 
 #ifdef __TARGET_ARCH_x86
 struct pt_regs {
+	unsigned long bx;
+	unsigned long di;
 	unsigned long orig_ax;
 };
 
@@ -234,6 +236,7 @@ struct thread_info {
 };
 #else
 struct pt_regs {
+	u64 orig_x0;
 	s32 syscallno;
 };
 

@@ -18,6 +18,8 @@ enum {
 	SOCK_STREAM = 1,
 
 	IPPROTO_TCP = 6,
+	IPPROTO_SCTP = 132,
+	IPPROTO_SMC = 256,
 	IPPROTO_MPTCP = 262,
 
 	TCP_ESTABLISHED = 1,
@@ -102,6 +104,11 @@ struct tcp_sock {
 struct socket {
 	struct file *file;
 	struct sock *sk;
+};
+
+struct msghdr {
+	void *msg_name;
+	int msg_namelen;
 };
 
 struct fdtable {

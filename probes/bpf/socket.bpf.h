@@ -13,16 +13,28 @@
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
 
+enum {
+	/* Connect on a socket whose connection was already reported. */
+	CALL_AGAIN = 1 << 0,
+	/* A datagram to a new peer. */
+	CALL_DATAGRAM = 1 << 1,
+	/* Its result is not known. */
+	CALL_UNANSWERED = 1 << 2,
+};
+
 /* A call that has not returned. */
 struct call {
 	u64 start;
 	/* Address of the struct sock, never followed without a probe read. */
 	u64 sk;
+	/* -1: none, or not known. */
 	s32 fd;
-	u16 length;
+	u8 length;
+	/* enum wire_socket_action, enum wire_socket_call. */
+	u8 action;
 	u8 name;
-	/* Connect on a socket whose connection was already reported. */
-	u8 again;
+	/* CALL_*. */
+	u8 flags;
 	/* The caller's sockaddr: sockaddr_un is the longest of ours, 110 bytes. */
 	u8 address[112];
 };

@@ -69,6 +69,17 @@ static __always_inline bool own(void)
 	return bpf_get_current_pid_tgid() >> 32 == config.own_tgid;
 }
 
+/*
+ * Whether a descriptor leads to it. The kernel's own connections (NFS) have no file, and the
+ * subflows of MPTCP share that of another socket.
+ */
+static __always_inline bool of_user(struct sock *sk)
+{
+	struct socket *socket = BPF_CORE_READ(sk, sk_socket);
+
+	return socket && BPF_CORE_READ(socket, file, private_data) == socket;
+}
+
 /* Addresses are compared, never followed: what leaves the kernel is not one. */
 static __always_inline u64 socket_id(struct sock *sk)
 {
@@ -100,13 +111,23 @@ static __always_inline void fill_socket(struct wire_socket *out, u32 size, struc
 	out->call = call;
 }
 
+/* What is known of a call: it may be one without a descriptor, or without a result. */
+static __always_inline u32 known_of(const struct call *call, s32 fd)
+{
+	u32 known = fd < 0 ? 0 : WIRE_SOCKET_FD;
+
+	if (!call || !(call->flags & CALL_UNANSWERED))
+		known |= WIRE_SOCKET_RESULT;
+	return known;
+}
+
 /*
  * Which ends of a returned call are the socket's own. The others are taken from what the caller
  * gave, since a failed call leaves nothing in the socket.
  */
-static __always_inline bool has_remote(u8 action, u8 name, s32 result)
+static __always_inline bool has_remote(const struct call *call, u8 action, s32 result)
 {
-	if (name >= WIRE_CALL_SENDTO)
+	if (call && call->flags & (CALL_DATAGRAM | CALL_UNANSWERED))
 		return false;
 	return action == WIRE_SOCKET_ACCEPT ? result >= 0
 					    : action == WIRE_SOCKET_CONNECT && result == 0;
@@ -126,9 +147,9 @@ static __always_inline void report_inet(struct call *call, struct connection *co
 		fill_task(&out->task, (void *)bpf_get_current_task());
 	out->fd = fd;
 	out->result = result;
-	out->known = WIRE_SOCKET_FD | WIRE_SOCKET_RESULT;
+	out->known = known_of(call, fd);
 	fill_local(&out->local, sk);
-	if (has_remote(action, name, result))
+	if (has_remote(call, action, result))
 		fill_remote(&out->remote, sk);
 	if (conn && !out->remote.family)
 		out->remote = conn->remote;
@@ -152,14 +173,14 @@ static __always_inline void report_unix(struct call *call, struct sock *sk, u8 a
 	fill_task(&out->socket.task, (void *)bpf_get_current_task());
 	out->socket.fd = fd;
 	out->socket.result = result;
-	out->socket.known = WIRE_SOCKET_FD | WIRE_SOCKET_RESULT;
+	out->socket.known = known_of(call, fd);
 	__builtin_memset(out->local_name, 0, sizeof(out->local_name));
 	__builtin_memset(out->remote_name, 0, sizeof(out->remote_name));
 	if (call && action == WIRE_SOCKET_BIND && result)
 		fill_given_name(&out->socket.local, out->local_name, call);
 	else
 		fill_name(&out->socket.local, out->local_name, sk);
-	if (has_remote(action, name, result))
+	if (has_remote(call, action, result))
 		fill_name(&out->socket.remote, out->remote_name, unix_peer(sk));
 	else if (call && action == WIRE_SOCKET_CONNECT)
 		fill_given_name(&out->socket.remote, out->remote_name, call);

@@ -269,7 +269,7 @@ enum wire_socket_action {
 };
 
 enum wire_socket_call {
-	/* Seen in the kernel only: a 32-bit caller, io_uring, or a first write that connects. */
+	/* Seen in the kernel only: io_uring, socketcall, or a first write that connects. */
 	WIRE_CALL_NONE = 0,
 	WIRE_CALL_CONNECT = 1,
 	WIRE_CALL_ACCEPT = 2,

@@ -17,7 +17,7 @@ use std::time::Duration;
 use osquery_ebpf_probes::event::{EventKind, RawEvent};
 use osquery_ebpf_probes::fanotify::Fanotify;
 use osquery_ebpf_probes::source::{
-    PathFilter, RingBytes, Root, Running, Sink, Source, SourceConfig,
+    PathFilter, RingBytes, Root, Running, Sink, Source, SourceConfig, TierWish,
 };
 use rustix::time::{ClockId, clock_gettime};
 
@@ -91,6 +91,7 @@ fn watch(path: PathBuf, sink: &Arc<Counter>) -> Result<Box<dyn Running>> {
         file_access: false,
         unix_sockets: false,
         datagram_peers: false,
+        tier: TierWish::Auto,
         ring_bytes: RingBytes::default(),
         own_pid: 0,
     };

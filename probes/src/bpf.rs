@@ -60,7 +60,7 @@ impl Source for BpfSource {
         let duties = objects::ALL.iter().flat_map(|spec| spec.duties);
         duties
             .filter(|duty| duty.kinds.contains(&kind))
-            .any(|duty| probe::has_candidate(duty, self.host.types()))
+            .any(|duty| probe::has_candidate(duty, &self.host))
     }
 
     fn start(

@@ -443,7 +443,8 @@ pub struct Socket {
     pub local: Option<Endpoint>,
     /// The other end.
     pub remote: Option<Endpoint>,
-    /// What the call returned: 0 or a descriptor, or a negated errno.
+    /// What the call returned: 0 or a descriptor, or a negated errno. 0 of an accept also where it is
+    /// not known at which descriptor the connection was accepted.
     pub result: Option<i32>,
     /// For [`SocketAction::Close`]: what became of the connection.
     pub end: Option<ConnectionEnd>,

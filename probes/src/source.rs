@@ -67,6 +67,8 @@ pub struct SourceConfig {
     /// Also report the first datagram of each unconnected socket to each peer. Off by default: the
     /// calls that send are hot.
     pub datagram_peers: bool,
+    /// By which hooks events are obtained where there is a choice.
+    pub tier: TierWish,
     /// Bytes of each concern's ring or queue, rounded up to what the kernel takes.
     pub ring_bytes: RingBytes,
     /// Our own process, whose doings are never reported.
@@ -78,6 +80,18 @@ impl SourceConfig {
     pub fn wants(&self, concern: Concern) -> bool {
         self.kinds.iter().any(|kind| kind.concern() == concern)
     }
+}
+
+/// Which hooks BPF programs are attached to, where more than one would do (`--tier`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TierWish {
+    /// The best that the kernel takes.
+    #[default]
+    Auto,
+    /// Functions of the kernel, by trampolines; nothing in their place.
+    Functions,
+    /// Tracepoints of the system calls, even where functions could be had.
+    Calls,
 }
 
 /// Sizes of the rings between kernel and user space.

@@ -1,4 +1,6 @@
-//! What the live tests of the audit and connector sources share.
+//! What live tests share.
+
+pub mod table;
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -6,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::event::{Body, Concern, EventKind, RawEvent};
-use crate::source::{KindHealth, Running, Sink, SourceConfig, WatchNothing};
+use crate::source::{KindHealth, Running, Sink, SourceConfig, TierWish, WatchNothing};
 
 /// Longer than anything here takes on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -65,6 +67,7 @@ pub fn config(concerns: &[Concern]) -> SourceConfig {
         file_access: false,
         unix_sockets: false,
         datagram_peers: false,
+        tier: TierWish::Auto,
         ring_bytes: crate::source::RingBytes::default(),
         own_pid: 1,
     }

@@ -52,7 +52,8 @@ timeout --kill-after=5 "${VM_SECONDS:-120}" qemu-system-x86_64 \
     -M q35 -accel tcg,thread=multi -cpu max,cx16=off -smp 2 -m "${VM_MEMORY:-1024}" -nographic -nodefaults -no-reboot \
     -serial stdio -kernel "$kernel/vmlinuz" -initrd "$work/initramfs" \
     -append "console=ttyS0 quiet panic=-1 mitigations=off lsm=landlock,lockdown,yama,integrity,apparmor,bpf ${VM_APPEND:-}" \
-    </dev/null 2>"$work/qemu.err" | tr -d '\r' >"$work/serial" || true
+    </dev/null >"$work/serial.raw" 2>"$work/qemu.err" || true
+tr -d '\r' <"$work/serial.raw" >"$work/serial"
 
 sed -n '/::vm-started/,/^::vm-exit/p' "$work/serial" | grep -v '::vm-\(started\|exit\)' || true
 status=$(sed -n 's/^::vm-exit \([0-9]*\)$/\1/p' "$work/serial" | tail -n 1)

@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
-# Runs the tests of `mod root` on other kernels, each in a virtual machine of its own.
+# Runs the tests of `mod root` on other kernels, each in a virtual machine of its own, in every tier.
 #
 #   run.sh [SUITE…]      (default: every suite that fetch-kernels.sh knows)
 #
-# Prints one line for each kernel and kind of test. The full output is left in
-# target/vm/SUITE.log. Environment: VM_JOBS (2), VM_GROUPS (names of kinds, below).
+# Prints one line for each kernel, kind of test and tier (how socket calls are seen). The full output
+# is left in target/vm/SUITE.log.
+#
+# How much of each program the kernel's verifier looks at is compared with instructions.txt, beside
+# this: a program that takes more than a fifth more than before, or is not there, is a failed test.
+#
+# Environment: VM_JOBS (2) machines at once; VM_GROUPS, names of kinds, below; VM_REGENERATE=1 writes
+# instructions.txt instead of comparing.
 #
 # Exit status: 0, all passed. 1: a test failed. 70: no test failed, but a machine broke. 3: neither,
 # but a kernel could not be had.
@@ -13,21 +19,24 @@ cd "$(dirname "$0")/../.."
 
 readonly FAILED=1 NO_KERNEL=3 BROKEN=70
 readonly CACHE=target/vm/kernels
-# One kind of test takes half a minute where two machines have a CPU each.
+readonly INSTRUCTIONS=tests/vm/instructions.txt
+# One kind of test takes less than a minute where two machines have a CPU each.
 readonly GROUP_SECONDS=300
-# Kind of test : which tests of the probes crate it is. What is skipped takes minutes when emulated.
+# Kind of test : tier (- where there is but one) : which tests of the probes crate it is. What is
+# skipped takes minutes when emulated.
 readonly GROUPS_ALL=(
-    "process:bpf::tests::root"
-    "socket:bpf::objects::socket::tests::root"
-    "connector:connector::tests::root --skip of_thirty_thousand_execs"
-    "fanotify:fanotify::tests::root"
+    "size:-:bpf::tests::root::size --nocapture"
+    "process:-:bpf::tests::root --show-output --skip root::size"
+    "socket:1:bpf::objects::socket::tests::root --show-output"
+    "socket:2:bpf::objects::socket::tests::root --show-output"
+    "connector:-:connector::tests::root --skip of_thirty_thousand_execs"
+    "fanotify:-:fanotify::tests::root"
 )
 # The others start tools that the machines do not have, and those of fanotify want file systems.
-readonly GROUPS_DEFAULT="process socket"
+readonly GROUPS_DEFAULT="size process socket"
 
 work=$(mktemp -d)
-jobs_running=()
-trap 'for job in "${jobs_running[@]}"; do kill "$job" 2>/dev/null || true; done; rm -rf "$work"' EXIT
+trap 'jobs -pr | xargs -r kill 2>/dev/null || true; rm -rf "$work"' EXIT
 
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=(bullseye bookworm bookworm-backports sid)
@@ -54,8 +63,11 @@ strip --strip-debug -o "$work/probes-tests" "$binary"
     echo 'mount -t cgroup2 cgroup2 /sys/fs/cgroup'
     echo 'status=0'
     for group in "${wanted[@]}"; do
-        echo "echo '::group ${group%%:*}'"
-        echo "timeout -s KILL $GROUP_SECONDS probes-tests ${group#*:} --test-threads=1 2>&1 || status=1"
+        IFS=: read -r name tier _ <<<"$group"
+        filter=${group#*:*:}
+        echo "echo '::group $name $tier'"
+        [ "$tier" = - ] && echo "unset OSQUERY_EBPF_TEST_TIER" || echo "export OSQUERY_EBPF_TEST_TIER=$tier"
+        echo "timeout -s KILL $GROUP_SECONDS probes-tests $filter --test-threads=1 2>&1 || status=1"
         echo "echo '::group-end'"
     done
     echo 'exit $status'
@@ -71,29 +83,50 @@ one() {
     return $status
 }
 
+# How much the verifier looked at, against what is on record. False: a program grew, or is new.
+compare() {
+    local suite=$1 log=target/vm/$1.log
+    sed -n "s/^.*::verified \(.*\)\$/$suite \1/p" "$log" | sort >"$work/verified"
+    [ -s "$work/verified" ] || return 0
+    if [ -n "${VM_REGENERATE:-}" ]; then
+        { grep -v "^$suite " "$INSTRUCTIONS" 2>/dev/null || true; cat "$work/verified"; } | sort >"$work/instructions"
+        cp "$work/instructions" "$INSTRUCTIONS"
+        return 0
+    fi
+    awk -v record="$INSTRUCTIONS" '
+        FILENAME == record { before[$1, $2, $3] = $4; next }
+        !(($1, $2, $3) in before) {
+            print "    " $3 ": " $4 " instructions, and none in " record " (VM_REGENERATE=1 writes it)"; bad = 1; next
+        }
+        $4 > before[$1, $2, $3] * 1.2 {
+            print "    " $3 ": " $4 " instructions, before it was " before[$1, $2, $3]; bad = 1
+        }
+        END { exit bad }' "$INSTRUCTIONS" "$work/verified"
+}
+
 # What came of a kernel: a line for each kind of test, and the names of what failed.
 tell() {
-    local suite=$1 status=$2 log=target/vm/$1.log release group output line left_out
+    local suite=$1 status=$2 log=target/vm/$1.log release group name tier output line left_out
     release=$(cat "$CACHE/$suite/release" 2>/dev/null || echo '?')
-    line="%-20s %-28s %-10s %s\n"
+    line="%-20s %-28s %-10s %-4s %s\n"
     if [ "$status" -eq $NO_KERNEL ]; then
-        printf "$line" "$suite" "$release" - "not tested: no kernel could be had (see $log)"
+        printf "$line" "$suite" "$release" - - "NOT TESTED: no kernel could be had (see $log)"
         return
     fi
     for group in "${wanted[@]}"; do
         left_out=
-        case $group in *" --skip "*) left_out=", without ${group##* --skip }…" ;; esac
-        group=${group%%:*}
-        output=$(sed -n "/^::group $group\$/,/^::group-end\$/p" "$log")
+        case $group in *" --skip of_"*) left_out=", without ${group##* --skip }…" ;; esac
+        IFS=: read -r name tier _ <<<"$group"
+        output=$(sed -n "/^::group $name $tier\$/,/^::group-end\$/p" "$log")
         if grep -q '^test result:' <<<"$output"; then
-            printf "$line" "$suite" "$release" "$group" "$(sed -n \
+            printf "$line" "$suite" "$release" "$name" "$tier" "$(sed -n \
                 's/^test result: \([A-Za-z]*\)\. \([0-9]* passed\); \([0-9]* failed\);.*finished in \(.*\)/\1: \2, \3, \4/p' <<<"$output")$left_out"
         elif grep -q '^::group-end$' <<<"$output"; then
-            printf "$line" "$suite" "$release" "$group" "FAILED: no end in $GROUP_SECONDS s: $(grep '^test ' <<<"$output" | tail -n 1)"
+            printf "$line" "$suite" "$release" "$name" "$tier" "FAILED: no end in $GROUP_SECONDS s: $(grep '^test ' <<<"$output" | tail -n 1)"
         else
-            printf "$line" "$suite" "$release" "$group" "the machine broke (see $log and $log.broken)"
+            printf "$line" "$suite" "$release" "$name" "$tier" "the machine broke: $(grep '^test ' <<<"$output" | tail -n 1) (see $log.broken)"
         fi
-        sed -n 's/^    \([a-z_0-9:]*::root::[a-z_0-9:]*\)$/    \1/p' <<<"$output" | sort -u
+        sed -n '/^failures:$/,$s/^    \([a-z_0-9:]*::root::[a-z_0-9:]*\)$/    \1/p' <<<"$output" | sort -u
     done
 }
 
@@ -112,8 +145,8 @@ reap() {
     local pid status=0
     wait -n -p pid "${!pending[@]}" || status=$?
     tell "${pending[$pid]}" "$status"
+    [ "$status" -eq $NO_KERNEL ] || compare "${pending[$pid]}" || status=$FAILED
     unset "pending[$pid]"
-    jobs_running=("${!pending[@]}")
     worse "$status"
 }
 
@@ -121,7 +154,6 @@ for suite in "${suites[@]}"; do
     while [ ${#pending[@]} -ge "${VM_JOBS:-2}" ]; do reap; done
     one "$suite" &
     pending[$!]=$suite
-    jobs_running=("${!pending[@]}")
 done
 while [ ${#pending[@]} -gt 0 ]; do reap; done
 exit "$worst"

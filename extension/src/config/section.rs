@@ -13,7 +13,7 @@ use super::value::{
     Expected, age, concern, count, memory, network, pattern, period, process_event, ring, uid,
     variable, yes,
 };
-use super::{SourceChoice, settings::Ipv6};
+use super::{SourceChoice, TierChoice, settings::Ipv6};
 
 /// The section's name.
 pub const SECTION: &str = "ebpf_events";
@@ -63,6 +63,10 @@ fn source(text: &str) -> Result<SourceChoice, Expected> {
     SourceChoice::from_str(text, false).map_err(|_| Expected("auto, bpf, audit, connector or off"))
 }
 
+fn tier(text: &str) -> Result<TierChoice, Expected> {
+    TierChoice::from_str(text, false).map_err(|_| Expected("auto, 1 or 2"))
+}
+
 fn ipv6(text: &str) -> Result<Ipv6, Expected> {
     Ipv6::from_str(text, false).map_err(|_| Expected("rfc5952 or core"))
 }
@@ -70,6 +74,7 @@ fn ipv6(text: &str) -> Result<Ipv6, Expected> {
 /// Every key, with what it sets.
 const KEYS: &[(&str, Set)] = &[
     ("source", |to, given| one(&mut to.source, given, source)),
+    ("tier", |to, given| one(&mut to.tier, given, tier)),
     ("ignore-kernel-quirks", |to, given| one(&mut to.ignore_kernel_quirks, given, yes)),
     ("collect", |to, given| list(&mut to.collect, given, concern)),
     ("process-events", |to, given| list(&mut to.process_events, given, process_event)),

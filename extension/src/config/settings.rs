@@ -22,6 +22,19 @@ pub enum SourceChoice {
     Off,
 }
 
+/// By which hooks BPF obtains events, where there is a choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum TierChoice {
+    /// The best that the kernel takes.
+    Auto,
+    /// The kernel's own functions (fentry), nothing in their place.
+    #[value(name = "1")]
+    One,
+    /// Tracepoints of the system calls.
+    #[value(name = "2")]
+    Two,
+}
+
 /// How IPv6 addresses are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Ipv6 {
@@ -38,6 +51,10 @@ pub struct Settings {
     /// Where events come from; `audit` and `connector` turn BPF off
     #[arg(long, value_name = "SOURCE")]
     pub source: Option<SourceChoice>,
+    /// How BPF sees socket calls: by the kernel's functions (1), by tracepoints of the system calls
+    /// (2), or by the better of the two that the kernel takes [default: auto]
+    #[arg(long, value_name = "TIER")]
+    pub tier: Option<TierChoice>,
     /// Load BPF even on kernels known to hang or panic with it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = yes)]
@@ -117,6 +134,7 @@ impl Settings {
     pub fn over(self, lower: Self) -> Self {
         Self {
             source: self.source.or(lower.source),
+            tier: self.tier.or(lower.tier),
             ignore_kernel_quirks: self.ignore_kernel_quirks.or(lower.ignore_kernel_quirks),
             collect: self.collect.or(lower.collect),
             process_events: self.process_events.or(lower.process_events),

@@ -22,6 +22,7 @@ fn flags(words: &[&str]) -> Settings {
 fn flags_and_the_section_say_the_same_things() {
     let by_flags = flags(&[
         "--source=audit",
+        "--tier=1",
         "--ignore-kernel-quirks",
         "--collect=process,file",
         "--process-events=exec,fork",
@@ -46,6 +47,7 @@ fn flags_and_the_section_say_the_same_things() {
     ]);
     let (by_section, problems) = read_section(&json!({"ebpf_events": {
         "source": "audit",
+        "tier": 1,
         "ignore_kernel_quirks": true,
         "collect": ["process", "file"],
         "process_events": ["exec", "fork"],

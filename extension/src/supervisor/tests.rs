@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use osquery_ebpf_probes::event::RawEvent;
-use osquery_ebpf_probes::source::{RingBytes, WatchNothing};
+use osquery_ebpf_probes::source::{RingBytes, TierWish, WatchNothing};
 
 use super::*;
 
@@ -122,6 +122,7 @@ fn config(kinds: &[EventKind]) -> SourceConfig {
         file_access: false,
         unix_sockets: false,
         datagram_peers: false,
+        tier: TierWish::Auto,
         ring_bytes: RingBytes::default(),
         own_pid: 1,
     }

@@ -4,7 +4,7 @@
 use super::collector::Tally;
 use super::libbpf::{CounterMap, Refused};
 use super::loader::{self, Decision, HostFacts, Lane, Part};
-use super::probe::{Duty, ObjectSpec};
+use super::probe::{Duty, ObjectSpec, Tier};
 use super::ring::Ring;
 use crate::decode;
 use crate::event::{Concern, EventKind};
@@ -19,15 +19,15 @@ pub struct Kept {
     ring_bytes: u64,
     counters: CounterMap,
     /// All on the same maps. There is no more than one for each change of what is wanted that had
-    /// not been wanted before, so there are at most as many as duties.
+    /// not been wanted before, and for each candidate that was loaded in vain.
     parts: Vec<Part>,
 }
 
 impl Kept {
     /// Takes a lane apart.
     pub fn new(lane: Lane) -> (Ring, Self) {
-        let Lane { spec, ring, counters, part } = lane;
-        let kept = Self { spec, ring_bytes: ring.size(), counters, parts: vec![part] };
+        let Lane { spec, ring, counters, parts } = lane;
+        let kept = Self { spec, ring_bytes: ring.size(), counters, parts };
         (ring, kept)
     }
 
@@ -60,7 +60,7 @@ impl Kept {
             Some(with) => {
                 loader::load_more(self.spec, config, host, with, |duty| self.knows(duty))?
             }
-            None => None,
+            None => Vec::new(),
         };
         self.parts.iter_mut().for_each(|part| part.resume(config, host));
         self.parts.extend(more);
@@ -77,6 +77,9 @@ impl Kept {
             part.loaded.set_switches(&value)?;
         }
         self.parts.iter_mut().for_each(|part| part.rest(config));
+        // The first has the maps.
+        let mut first = true;
+        self.parts.retain(|part| std::mem::take(&mut first) || !part.decisions.is_empty());
         Ok(())
     }
 
@@ -106,36 +109,34 @@ impl Kept {
     ) -> KindHealth {
         let mut health = KindHealth::new(kind, "");
         health.ring_bytes = Some(self.ring_bytes);
-        let mut reasons = Vec::new();
-        let decisions = self.parts.iter().flat_map(|part| {
-            let of_kind = part.decisions.iter().filter(|one| one.duty.kinds.contains(&kind));
-            of_kind.map(|decision| (&part.loaded, decision))
-        });
-        for (loaded, decision) in decisions.filter(|(_, decision)| decision.resting.is_none()) {
-            let name = decision.duty.name;
-            for passed in &decision.passed_over {
-                reasons.push(format!("{name}: {}: {}", passed.program, passed.why));
-            }
-            match &decision.attached {
-                Some((candidate, _)) => {
-                    health.probes_attached += 1;
-                    health.lost_missed += loaded.misses(candidate.program);
-                    health.tier = candidate.hook.tier();
-                    if let Some(caveat) = candidate.hook.caveat()
-                        && !reasons.iter().any(|reason| reason == caveat)
-                    {
-                        reasons.push(caveat.to_owned());
-                    }
-                }
-                None => {
+        let of_kind = |decision: &&Decision| {
+            decision.resting.is_none() && decision.duty.kinds.contains(&kind)
+        };
+        let mut tiers = Vec::new();
+        for part in &self.parts {
+            for decision in part.decisions.iter().filter(of_kind) {
+                let Some(working) = &decision.attached else {
                     health.probes_failed += 1;
-                    if let Some(last) = reasons.last() {
-                        health.last_error.clone_from(last);
-                    }
+                    continue;
+                };
+                tiers.push(working.chosen.tier);
+                for program in &working.chosen.programs {
+                    health.probes_attached += 1;
+                    health.lost_missed += part.loaded.misses(program.name);
                 }
             }
         }
+        // The least that some of it is done by says what may be missing.
+        let tier = [Tier::Calls, Tier::Functions, Tier::Own].into_iter();
+        let tier = tier.into_iter().find(|tier| tiers.contains(tier));
+        health.tier = tier.map_or("", Tier::as_str);
+        let mut reasons = loader::reasons(self.decisions().filter(of_kind));
+        reasons.extend(tier.and_then(Tier::caveat).map(str::to_owned));
         health.reason = reasons.join("; ");
+        let failed = |decision: &&Decision| of_kind(decision) && decision.attached.is_none();
+        if let Some(last) = loader::reasons(self.decisions().filter(failed)).pop() {
+            health.last_error = last;
+        }
 
         let types = (0..wire::TYPES).filter(|one| decode::kind_of(*one) == Some(kind));
         for record_type in types {

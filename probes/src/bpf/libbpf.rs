@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::mem::size_of_val;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
-use libbpf_rs::btf::types::{FuncProto, Ptr, Typedef};
+use libbpf_rs::btf::types::{Func, FuncProto, Ptr, Struct, Typedef};
 use libbpf_rs::btf::{Btf, ReferencesType as _};
 use libbpf_rs::{
     Link, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PerfEventOpts,
@@ -49,6 +49,8 @@ pub fn route_messages() {
     set_print(Some((PrintLevel::Debug, |level, text| {
         let line = text.trim_end();
         log::debug!(target: "libbpf", "{line}");
+        #[cfg(test)]
+        verified::listen(line);
         if level == PrintLevel::Warn {
             LOG.with_borrow_mut(|kept| {
                 if kept.len() == LOG_LINES {
@@ -283,6 +285,44 @@ fn program_info(fd: BorrowedFd<'_>) -> Option<libbpf_sys::bpf_prog_info> {
     (failed == 0).then_some(info)
 }
 
+/// How many instructions the kernel looked at before it took a program. bpf_prog_info has it from
+/// 5.16; the verifier's log has it on every kernel.
+#[cfg(test)]
+pub mod verified {
+    use std::cell::Cell;
+
+    use super::{Opened, Refused};
+
+    /// `BPF_LOG_STATS`.
+    const STATISTICS: u32 = 4;
+
+    thread_local! {
+        static LAST: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// Takes the number out of the verifier's `processed N insns (limit …`.
+    pub(super) fn listen(text: &str) {
+        let number = text.lines().find_map(|line| {
+            line.strip_prefix("processed ")?.split_once(" insns (")?.0.parse().ok()
+        });
+        if number.is_some() {
+            LAST.set(number);
+        }
+    }
+
+    /// Loads the one program that `opened` has been left, and says how much of it was looked at.
+    ///
+    /// # Errors
+    /// As for [`Opened::load`].
+    pub fn instructions(mut opened: Opened) -> Result<Option<u32>, Refused> {
+        LAST.set(None);
+        for mut program in opened.object.progs_mut() {
+            program.set_log_level(STATISTICS);
+        }
+        opened.load().map(|_| LAST.get())
+    }
+}
+
 /// The per-CPU counters of an object.
 pub struct CounterMap {
     map: MapHandle,
@@ -332,9 +372,16 @@ impl KernelTypes {
         function.iter().count().checked_sub(1)
     }
 
-    /// Whether there is a function of this name.
-    pub fn has_function(&self, name: &str) -> bool {
-        self.btf.type_by_name::<libbpf_rs::btf::types::Func<'_>>(name).is_some()
+    /// How many arguments a function has. `None`: there is none of this name.
+    pub fn function_args(&self, name: &str) -> Option<usize> {
+        let function: Func<'_> = self.btf.type_by_name(name)?;
+        let prototype = FuncProto::try_from(function.referenced_type()).ok()?;
+        Some(prototype.iter().count())
+    }
+
+    /// Whether there is a struct of this name.
+    pub fn has_struct(&self, name: &str) -> bool {
+        self.btf.type_by_name::<Struct<'_>>(name).is_some()
     }
 }
 

@@ -1,15 +1,19 @@
 //! Brings one object into the kernel, as much of it as the kernel takes.
 //!
-//! libbpf loads an object whole or not at all. So when it is refused, each program is tried by
-//! itself, and those that fail are left out of the second attempt. What was left out, and why, stays
-//! with the [`Lane`] and is shown in health.
+//! libbpf loads an object whole or not at all. So when the best candidate of each duty are refused,
+//! they are tried one by one, and what fails gives way to the next. A kernel may also take a program
+//! and then not attach it: what comes next for that duty is loaded as a further [`Part`], on the maps
+//! of the first. What was passed over, and why, stays with the [`Lane`] and is shown in health.
 
 use std::cell::OnceCell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 
 use super::libbpf::{Attached, CounterMap, KernelTypes, Loaded, Opened, Refused};
-use super::probe::{Candidate, Duty, Hook, KernelFacts, ObjectSpec, PassedOver, Planned, plan};
+use super::objects::TRAMPOLINE;
+use super::probe::{
+    Chosen, Duty, Hook, KernelFacts, ObjectSpec, PassedOver, Planned, Program, Tier, plan,
+};
 use super::ring::Ring;
 use super::tracepoint::{TraceFs, perf_event};
 use crate::event::Concern;
@@ -24,6 +28,8 @@ const TRIAL_RING: u32 = 1 << 16;
 const SCRATCH_CPUS_MAX: u32 = 256;
 /// The reader is woken when the ring is filled to one part in this many.
 const WAKEUP_PART: u64 = 4;
+/// The type of which a kernel has trampolines that wait for whoever is in them.
+const SAFE_TRAMPOLINES: &str = "bpf_tramp_image";
 
 /// One concern's object in the kernel: its ring, its counters and what is attached.
 pub struct Lane {
@@ -33,8 +39,8 @@ pub struct Lane {
     pub ring: Ring,
     /// What its programs count.
     pub counters: CounterMap,
-    /// Its maps, and the programs that were wanted at first.
-    pub part: Part,
+    /// The first has the maps that all use.
+    pub parts: Vec<Part>,
 }
 
 /// Programs that were loaded at once.
@@ -49,39 +55,58 @@ pub struct Part {
 pub struct Decision {
     /// The duty.
     pub duty: &'static Duty,
-    /// The program that does it, as long as this lives. `None`: nobody does.
-    pub attached: Option<(&'static Candidate, Attached)>,
-    /// The better or only programs that the kernel would not have.
+    /// The programs that do it, as long as this lives. `None`: nobody does.
+    pub attached: Option<Working>,
+    /// Why it is not done better, or not at all.
     pub passed_over: Vec<PassedOver>,
     /// What did it before it was no longer wanted; nothing is attached then.
-    pub resting: Option<&'static Candidate>,
+    pub resting: Option<Chosen>,
+}
+
+/// A candidate at work.
+pub struct Working {
+    /// Which.
+    pub chosen: Chosen,
+    /// In the order of its programs.
+    links: Vec<Attached>,
+}
+
+impl Drop for Working {
+    /// The enters of calls come last among the programs and go first: a call whose enter alone is
+    /// seen would be remembered.
+    fn drop(&mut self) {
+        while self.links.pop().is_some() {}
+    }
 }
 
 impl Part {
-    /// Detaches what a configuration does not want. The enters of calls come last among the duties
-    /// and go first: a call whose enter alone is seen would be remembered.
+    /// Detaches what a configuration does not want. What was attached to functions is forgotten: before
+    /// f3a95075549e (5.13) a program attaches to a function but once, so it is loaded again when it is
+    /// wanted again.
     pub fn rest(&mut self, config: &SourceConfig) {
-        for decision in self.decisions.iter_mut().rev() {
+        self.decisions.retain_mut(|decision| {
             if !(decision.duty.wanted)(config)
-                && let Some((candidate, _)) = decision.attached.take()
+                && let Some(working) = decision.attached.take()
             {
-                decision.resting = Some(candidate);
+                let chosen = working.chosen.clone();
+                if chosen.tier == Tier::Functions {
+                    return false;
+                }
+                decision.resting = Some(chosen);
             }
-        }
+            true
+        });
     }
 
     /// Attaches again what had been detached and is wanted.
     pub fn resume(&mut self, config: &SourceConfig, host: &HostFacts) {
         for decision in &mut self.decisions {
             if (decision.duty.wanted)(config)
-                && let Some(candidate) = decision.resting.take()
+                && let Some(chosen) = decision.resting.take()
             {
-                match attach_one(&self.loaded, candidate, host) {
-                    Ok(attached) => decision.attached = Some((candidate, attached)),
-                    Err(why) => {
-                        let program = candidate.program;
-                        decision.passed_over.push(PassedOver { program, why });
-                    }
+                match attach(&self.loaded, chosen, host) {
+                    Ok(working) => decision.attached = Some(working),
+                    Err(passed) => decision.passed_over.push(passed),
                 }
             }
         }
@@ -95,21 +120,12 @@ impl Part {
     }
 }
 
-impl KernelFacts for KernelTypes {
-    fn tracepoint_args(&self, name: &str) -> Option<usize> {
-        Self::tracepoint_args(self, name)
-    }
-
-    fn has_function(&self, name: &str) -> bool {
-        Self::has_function(self, name)
-    }
-}
-
 /// What loading needs to know of the host; read once, used for every object.
 pub struct HostFacts {
     types: KernelTypes,
     cpus: u32,
     tracefs: OnceCell<Result<TraceFs, String>>,
+    trampolines: OnceCell<Result<(), String>>,
 }
 
 impl HostFacts {
@@ -118,12 +134,12 @@ impl HostFacts {
     /// # Errors
     /// [`Refused`]: there is no BTF.
     pub fn read() -> Result<Self, Refused> {
-        Ok(Self { types: KernelTypes::read()?, cpus: online_cpus(), tracefs: OnceCell::new() })
-    }
-
-    /// Whether some candidate for `duty` has its hook in this kernel.
-    pub fn types(&self) -> &KernelTypes {
-        &self.types
+        Ok(Self {
+            types: KernelTypes::read()?,
+            cpus: online_cpus(),
+            tracefs: OnceCell::new(),
+            trampolines: OnceCell::new(),
+        })
     }
 
     fn tracefs(&self) -> Result<&TraceFs, String> {
@@ -131,6 +147,36 @@ impl HostFacts {
             TraceFs::open().map_err(|error| format!("no tracefs to be had: {error}"))
         });
         opened.as_ref().map_err(Clone::clone)
+    }
+
+    /// Attaches a program to a function that is there for it.
+    fn try_trampoline(&self) -> Result<(), String> {
+        // e21aa341785c (5.12, and stable kernels) brought it: before, a function that sleeps returns
+        // into a trampoline that may have been freed meanwhile.
+        if !self.types.has_struct(SAFE_TRAMPOLINES) {
+            return Err(format!(
+                "functions of this kernel are left alone: without struct {SAFE_TRAMPOLINES} it may \
+                 crash when programs are detached"
+            ));
+        }
+        let refused = |why: String| format!("this kernel attaches no programs to functions: {why}");
+        let opened = Opened::new("trampoline", TRAMPOLINE).map_err(|error| refused(error.why))?;
+        let loaded = opened.load().map_err(|error| refused(error.why))?;
+        loaded.attach("trial").map(drop).map_err(|error| refused(error.why))
+    }
+}
+
+impl KernelFacts for HostFacts {
+    fn tracepoint_args(&self, name: &str) -> Option<usize> {
+        self.types.tracepoint_args(name)
+    }
+
+    fn function_args(&self, name: &str) -> Option<usize> {
+        self.types.function_args(name)
+    }
+
+    fn trampolines(&self) -> Result<(), String> {
+        self.trampolines.get_or_init(|| self.try_trampoline()).clone()
     }
 }
 
@@ -163,7 +209,7 @@ pub fn load(
         Concern::Socket => config.ring_bytes.socket,
         Concern::File => config.ring_bytes.file,
     });
-    let mut planned = plan(spec, config, host.types());
+    let mut planned = plan(spec, config, host);
     let open = |programs: &[&str]| open(spec, config, host, ring, programs);
     let loaded = load_programs(open, spec, config, host, &mut planned)?;
     let fd = loaded.map_fd("ring")?;
@@ -174,12 +220,15 @@ pub fn load(
     if let Some(switches) = (spec.switches)(config) {
         loaded.set_switches(&switches)?;
     }
-    let part = attach_all(spec, loaded, planned, host)?;
-    Ok(Lane { spec, ring, counters, part })
+    let (part, again) = attach_all(loaded, planned, host);
+    let mut parts = load_rest(spec, config, host, &part.loaded, again);
+    parts.insert(0, part);
+    settled(spec, &parts)?;
+    Ok(Lane { spec, ring, counters, parts })
 }
 
 /// Loads and attaches what is wanted of an object and not among the duties `known`, to work on the
-/// maps of `with`. `None`: nothing is.
+/// maps of `with`. Empty: nothing is.
 ///
 /// # Errors
 /// As for [`load`].
@@ -189,23 +238,64 @@ pub fn load_more(
     host: &HostFacts,
     with: &Loaded,
     known: impl Fn(&Duty) -> bool,
-) -> Result<Option<Part>, Refused> {
-    let mut planned = plan(spec, config, host.types());
+) -> Result<Vec<Part>, Refused> {
+    let mut planned = plan(spec, config, host);
     planned.retain(|planned| !known(planned.duty));
     if planned.is_empty() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
+    let loaded = load_sharing(spec, config, host, with, &mut planned)?;
+    let (part, again) = attach_all(loaded, planned, host);
+    let mut parts = load_rest(spec, config, host, with, again);
+    parts.insert(0, part);
+    settled(spec, &parts)?;
+    Ok(parts)
+}
+
+fn load_sharing(
+    spec: &'static ObjectSpec,
+    config: &SourceConfig,
+    host: &HostFacts,
+    with: &Loaded,
+    planned: &mut [Planned],
+) -> Result<Loaded, Refused> {
     let open = |programs: &[&str]| {
         let mut opened = Opened::new(spec.name, spec.bytes)?;
         opened.choose(programs);
         opened.share(with)?;
         Ok(opened)
     };
-    let loaded = load_programs(open, spec, config, host, &mut planned)?;
-    attach_all(spec, loaded, planned, host).map(Some)
+    load_programs(open, spec, config, host, planned)
 }
 
-/// Loads all that was planned, or else all that the kernel takes of it.
+/// Loads and attaches what is next for duties whose best candidate the kernel took and then would not
+/// attach. Each turn uses up a candidate of each.
+fn load_rest(
+    spec: &'static ObjectSpec,
+    config: &SourceConfig,
+    host: &HostFacts,
+    with: &Loaded,
+    mut again: Vec<Planned>,
+) -> Vec<Part> {
+    let mut parts = Vec::new();
+    while !again.is_empty() {
+        match load_sharing(spec, config, host, with, &mut again) {
+            Ok(loaded) => {
+                let (part, rest) = attach_all(loaded, again, host);
+                parts.push(part);
+                again = rest;
+            }
+            Err(refused) => {
+                log::warn!("{refused}");
+                break;
+            }
+        }
+    }
+    parts
+}
+
+/// Loads the best candidates, or else the best that the kernel takes. What it refused is gone from
+/// `planned`.
 fn load_programs(
     open: impl Fn(&[&str]) -> Result<Opened, Refused>,
     spec: &'static ObjectSpec,
@@ -226,28 +316,72 @@ fn load_programs(
     open(&programs)?.load()
 }
 
-fn attach_all(
-    spec: &ObjectSpec,
-    loaded: Loaded,
-    planned: Vec<Planned>,
-    host: &HostFacts,
-) -> Result<Part, Refused> {
-    let decisions: Vec<_> =
-        planned.into_iter().map(|planned| attach(&loaded, planned, host)).collect();
-    if decisions.iter().all(|decision| decision.attached.is_none()) {
-        let reasons = decisions.iter().flat_map(|decision| &decision.passed_over);
-        let why = reasons.map(|passed| format!("{}: {}", passed.program, passed.why));
-        let why = why.collect::<Vec<_>>().join("; ");
-        return Err(Refused { what: format!("attach {}", spec.name), why });
+/// Attaches the first candidate of each; also returns what that failed for and has another.
+fn attach_all(loaded: Loaded, planned: Vec<Planned>, host: &HostFacts) -> (Part, Vec<Planned>) {
+    let mut decisions = Vec::new();
+    let mut again = Vec::new();
+    for Planned { duty, candidates, mut passed_over } in planned {
+        let mut candidates = candidates.into_iter();
+        let mut attached = None;
+        if let Some(chosen) = candidates.next() {
+            match attach(&loaded, chosen, host) {
+                Ok(working) => attached = Some(working),
+                Err(passed) => {
+                    passed_over.push(passed);
+                    let candidates: Vec<_> = candidates.collect();
+                    if !candidates.is_empty() {
+                        again.push(Planned { duty, candidates, passed_over });
+                        continue;
+                    }
+                }
+            }
+        }
+        decisions.push(Decision { duty, attached, passed_over, resting: None });
     }
-    Ok(Part { loaded, decisions })
+    (Part { loaded, decisions }, again)
 }
 
+/// Says once what is not as it could be.
+///
+/// # Errors
+/// [`Refused`]: nothing at all was attached.
+fn settled(spec: &ObjectSpec, parts: &[Part]) -> Result<(), Refused> {
+    let decisions = || parts.iter().flat_map(|part| &part.decisions);
+    if decisions().all(|decision| decision.attached.is_none()) {
+        let why = reasons(decisions()).join("; ");
+        return Err(Refused { what: format!("attach {}", spec.name), why });
+    }
+    for reason in reasons(decisions().filter(|decision| decision.attached.is_some())) {
+        log::info!("not by the best probes: {reason}");
+    }
+    for reason in reasons(decisions().filter(|decision| decision.attached.is_none())) {
+        log::warn!("not reported: {reason}");
+    }
+    Ok(())
+}
+
+/// Why duties are not done, or not as well as could be; one text for those that share a reason.
+pub fn reasons<'a>(decisions: impl Iterator<Item = &'a Decision>) -> Vec<String> {
+    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    for decision in decisions {
+        for PassedOver { program, why } in &decision.passed_over {
+            let why = match program {
+                Some(program) => format!("{program}: {why}"),
+                None => why.clone(),
+            };
+            match told.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, duties)) => duties.push(decision.duty.name),
+                None => told.push((why, vec![decision.duty.name])),
+            }
+        }
+    }
+    told.into_iter().map(|(why, duties)| format!("{}: {why}", duties.join(", "))).collect()
+}
+
+/// Of each duty, those of the best candidate.
 fn programs(planned: &[Planned]) -> Vec<&'static str> {
-    planned
-        .iter()
-        .flat_map(|planned| planned.candidates.iter().map(|candidate| candidate.program))
-        .collect()
+    let best = planned.iter().filter_map(|planned| planned.candidates.first());
+    best.flat_map(|chosen| chosen.programs.iter().map(|program| program.name)).collect()
 }
 
 fn open(
@@ -275,59 +409,57 @@ fn open(
     Ok(opened)
 }
 
-/// Tries each program by itself, and passes over those that are refused.
+/// An object with some of its programs, which will never write anything.
+pub fn trial(
+    spec: &'static ObjectSpec,
+    config: &SourceConfig,
+    host: &HostFacts,
+    programs: &[&str],
+) -> Result<Opened, Refused> {
+    open(spec, config, host, TRIAL_RING, programs)
+}
+
+/// Tries each duty's candidates by themselves until one is taken, and passes over those refused.
 fn leave_out_refused(
     spec: &'static ObjectSpec,
     config: &SourceConfig,
     host: &HostFacts,
     planned: &mut [Planned],
 ) {
-    for planned in planned {
-        let Planned { candidates, passed_over, .. } = planned;
-        candidates.retain(|candidate| {
-            let trial = open(spec, config, host, TRIAL_RING, &[candidate.program]);
-            let Err(refused) = trial.and_then(Opened::load) else { return true };
-            passed_over.push(PassedOver { program: candidate.program, why: refused.why });
-            false
-        });
-    }
-}
-
-/// Attaches the best candidate that the kernel takes.
-fn attach(loaded: &Loaded, planned: Planned, host: &HostFacts) -> Decision {
-    let Planned { duty, candidates, mut passed_over } = planned;
-    for candidate in candidates {
-        match attach_one(loaded, candidate, host) {
-            Ok(attached) => {
-                log::debug!("{}: {} is attached", duty.name, candidate.program);
-                return Decision {
-                    duty,
-                    attached: Some((candidate, attached)),
-                    passed_over,
-                    resting: None,
-                };
-            }
-            Err(why) => passed_over.push(PassedOver { program: candidate.program, why }),
+    for Planned { candidates, passed_over, .. } in planned {
+        while let Some(chosen) = candidates.first() {
+            let programs: Vec<_> = chosen.programs.iter().map(|program| program.name).collect();
+            let trial = trial(spec, config, host, &programs).and_then(Opened::load);
+            let Err(refused) = trial else { break };
+            passed_over.push(PassedOver { program: programs.first().copied(), why: refused.why });
+            candidates.remove(0);
         }
     }
-    Decision { duty, attached: None, passed_over, resting: None }
 }
 
-fn attach_one(
-    loaded: &Loaded,
-    candidate: &Candidate,
-    host: &HostFacts,
-) -> Result<Attached, String> {
+/// Attaches all programs of a candidate, or none.
+fn attach(loaded: &Loaded, chosen: Chosen, host: &HostFacts) -> Result<Working, PassedOver> {
+    let mut working = Working { chosen, links: Vec::new() };
+    for program in working.chosen.programs.clone() {
+        match attach_one(loaded, program, host) {
+            Ok(link) => working.links.push(link),
+            Err(why) => return Err(PassedOver { program: Some(program.name), why }),
+        }
+    }
+    Ok(working)
+}
+
+fn attach_one(loaded: &Loaded, program: &Program, host: &HostFacts) -> Result<Attached, String> {
     let why = |error: Refused| error.why;
-    match candidate.hook {
+    match program.hook {
         Hook::BtfTracepoint { .. } | Hook::Function { .. } => {
-            loaded.attach(candidate.program).map_err(why)
+            loaded.attach(program.name).map_err(why)
         }
         Hook::Tracepoint { category, name } => {
             let tell = |error: io::Error| format!("tracepoint {category}:{name}: {error}");
             let id = host.tracefs()?.id(category, name).map_err(tell)?;
             let event = perf_event(id).map_err(tell)?;
-            loaded.attach_perf_event(candidate.program, event).map_err(why)
+            loaded.attach_perf_event(program.name, event).map_err(why)
         }
     }
 }

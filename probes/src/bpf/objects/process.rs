@@ -2,11 +2,10 @@
 //! those of the calls.
 //!
 //! The former are always wanted, since the process cache lives on them; the latter only when asked
-//! for. A call's enter and exit are two programs, each a duty of its own: without its enter an exit
-//! has nothing to report.
+//! for, and there is no other way to see them.
 
 use super::super::libbpf::Aligned;
-use super::super::probe::{Candidate, Duty, Hook, ObjectSpec};
+use super::super::probe::{Candidate, Duty, Hook, ObjectSpec, Program};
 use crate::event::{Concern, EventKind};
 
 static BYTES: &Aligned<[u8]> =
@@ -27,29 +26,43 @@ pub static PROCESS: ObjectSpec = ObjectSpec {
 };
 
 macro_rules! change {
-    ($kind:expr, $program:literal, $name:literal) => {
+    ($kind:expr, $call:literal) => {
         Duty {
-            name: $name,
+            name: $call,
             kinds: &[$kind],
             wanted: |config| config.kinds.contains(&$kind),
             candidates: &[Candidate {
-                program: $program,
-                hook: Hook::Tracepoint { category: "syscalls", name: $name },
+                programs: &[
+                    Program::new(
+                        concat!("exit_", $call),
+                        Hook::Tracepoint {
+                            category: "syscalls",
+                            name: concat!("sys_exit_", $call),
+                        },
+                    ),
+                    Program::new(
+                        concat!("enter_", $call),
+                        Hook::Tracepoint {
+                            category: "syscalls",
+                            name: concat!("sys_enter_", $call),
+                        },
+                    ),
+                ],
             }],
         }
     };
 }
 
-/// The exits come first: a call whose enter alone is seen would be remembered until the thread makes
-/// another.
-static DUTIES: [Duty; 23] = [
+static DUTIES: [Duty; 13] = [
     Duty {
         name: "exec",
         kinds: &[EventKind::Exec],
         wanted: |_| true,
         candidates: &[Candidate {
-            program: "process_exec",
-            hook: Hook::BtfTracepoint { name: "sched_process_exec", args: 3 },
+            programs: &[Program::new(
+                "process_exec",
+                Hook::BtfTracepoint { name: "sched_process_exec", args: 3 },
+            )],
         }],
     },
     Duty {
@@ -57,8 +70,10 @@ static DUTIES: [Duty; 23] = [
         kinds: &[EventKind::Fork],
         wanted: |_| true,
         candidates: &[Candidate {
-            program: "process_fork",
-            hook: Hook::BtfTracepoint { name: "sched_process_fork", args: 2 },
+            programs: &[Program::new(
+                "process_fork",
+                Hook::BtfTracepoint { name: "sched_process_fork", args: 2 },
+            )],
         }],
     },
     Duty {
@@ -67,33 +82,27 @@ static DUTIES: [Duty; 23] = [
         wanted: |_| true,
         candidates: &[
             Candidate {
-                program: "process_exit",
-                hook: Hook::BtfTracepoint { name: "sched_process_exit", args: 2 },
+                programs: &[Program::new(
+                    "process_exit",
+                    Hook::BtfTracepoint { name: "sched_process_exit", args: 2 },
+                )],
             },
             Candidate {
-                program: "process_exit_live",
-                hook: Hook::BtfTracepoint { name: "sched_process_exit", args: 1 },
+                programs: &[Program::new(
+                    "process_exit_live",
+                    Hook::BtfTracepoint { name: "sched_process_exit", args: 1 },
+                )],
             },
         ],
     },
-    change!(EventKind::Setid, "exit_setuid", "sys_exit_setuid"),
-    change!(EventKind::Setid, "exit_setgid", "sys_exit_setgid"),
-    change!(EventKind::Setid, "exit_setreuid", "sys_exit_setreuid"),
-    change!(EventKind::Setid, "exit_setregid", "sys_exit_setregid"),
-    change!(EventKind::Setid, "exit_setresuid", "sys_exit_setresuid"),
-    change!(EventKind::Setid, "exit_setresgid", "sys_exit_setresgid"),
-    change!(EventKind::Setid, "exit_setfsuid", "sys_exit_setfsuid"),
-    change!(EventKind::Setid, "exit_setfsgid", "sys_exit_setfsgid"),
-    change!(EventKind::Namespace, "exit_unshare", "sys_exit_unshare"),
-    change!(EventKind::Namespace, "exit_setns", "sys_exit_setns"),
-    change!(EventKind::Setid, "enter_setuid", "sys_enter_setuid"),
-    change!(EventKind::Setid, "enter_setgid", "sys_enter_setgid"),
-    change!(EventKind::Setid, "enter_setreuid", "sys_enter_setreuid"),
-    change!(EventKind::Setid, "enter_setregid", "sys_enter_setregid"),
-    change!(EventKind::Setid, "enter_setresuid", "sys_enter_setresuid"),
-    change!(EventKind::Setid, "enter_setresgid", "sys_enter_setresgid"),
-    change!(EventKind::Setid, "enter_setfsuid", "sys_enter_setfsuid"),
-    change!(EventKind::Setid, "enter_setfsgid", "sys_enter_setfsgid"),
-    change!(EventKind::Namespace, "enter_unshare", "sys_enter_unshare"),
-    change!(EventKind::Namespace, "enter_setns", "sys_enter_setns"),
+    change!(EventKind::Setid, "setuid"),
+    change!(EventKind::Setid, "setgid"),
+    change!(EventKind::Setid, "setreuid"),
+    change!(EventKind::Setid, "setregid"),
+    change!(EventKind::Setid, "setresuid"),
+    change!(EventKind::Setid, "setresgid"),
+    change!(EventKind::Setid, "setfsuid"),
+    change!(EventKind::Setid, "setfsgid"),
+    change!(EventKind::Namespace, "unshare"),
+    change!(EventKind::Namespace, "setns"),
 ];

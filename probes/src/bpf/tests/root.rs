@@ -13,14 +13,19 @@ use parking_lot::Mutex;
 
 use crate::bpf::BpfSource;
 use crate::event::{Body, EventKind, Exec, Exit, RawEvent};
-use crate::source::{KindHealth, RingBytes, Running, Sink, Source, SourceConfig, WatchNothing};
+use crate::source::{
+    KindHealth, RingBytes, Running, Sink, Source, SourceConfig, TierWish, WatchNothing,
+};
 
 mod change;
+mod compare;
 mod exec;
 mod exec_files;
 mod life;
+mod lineage;
 mod loss;
 mod reconfigure;
+mod size;
 
 /// Longer than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -106,6 +111,7 @@ fn config() -> SourceConfig {
         file_access: false,
         unix_sockets: false,
         datagram_peers: false,
+        tier: TierWish::Auto,
         ring_bytes: RingBytes::default(),
         // The tests themselves fork, and want to see it.
         own_pid: 0,

@@ -17,6 +17,7 @@ use super::super::path;
 use crate::event::{Body, EventKind, File, FileAction, RawEvent};
 use crate::source::{
     KindHealth, PathFilter, RingBytes, Root, Running, Sink, Source, SourceConfig, StartError,
+    TierWish,
 };
 
 mod actions;
@@ -81,6 +82,7 @@ fn config(roots: Vec<Root>) -> SourceConfig {
         file_access: false,
         unix_sockets: false,
         datagram_peers: false,
+        tier: TierWish::Auto,
         ring_bytes: RingBytes::default(),
         // What the tests do themselves is to be seen.
         own_pid: u32::MAX,

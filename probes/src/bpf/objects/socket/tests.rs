@@ -3,8 +3,11 @@
 
 mod root {
     mod bounds;
+    mod callers;
+    mod compare;
     mod outcomes;
     mod unix;
+    mod uring;
     mod watch;
 
     use std::io::ErrorKind;
@@ -14,8 +17,9 @@ mod root {
 
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-    use self::watch::{Watch, here, inet, shared};
+    use self::watch::{Watch, here, inet, shared, tier};
     use crate::event::{SocketAction, SourceKind};
+    use crate::source::TierWish;
 
     const V4: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
     const V6: (Ipv6Addr, u16) = (Ipv6Addr::LOCALHOST, 0);
@@ -314,12 +318,48 @@ mod root {
     }
 
     #[test]
-    fn health_says_what_system_call_tracepoints_do_not_see() {
+    fn health_says_which_tier_is_in_force_and_what_it_does_not_see() {
         let health = shared().health();
-        assert_eq!(health.tier, "tracepoint");
-        assert!(health.reason.contains("32-bit"), "{}", health.reason);
-        assert_eq!((health.probes_attached, health.probes_failed), (17, 0), "{health:?}");
+        let missed = health.reason.contains("do not see 32-bit programs and io_uring");
+        match (tier(), health.tier) {
+            (TierWish::Functions | TierWish::Auto, "fentry") => {
+                assert!(!missed, "{}", health.reason);
+                // Two of them are for MPTCP, which a kernel may be built without.
+                assert!((28..=30).contains(&health.probes_attached), "{health:?}");
+            }
+            (TierWish::Calls | TierWish::Auto, "tracepoint") => {
+                assert!(missed, "{}", health.reason);
+                assert_eq!(health.probes_attached, 17, "{health:?}");
+            }
+            (asked, got) => panic!("{asked:?} was asked for, {got} is in force: {}", health.reason),
+        }
+        assert_eq!(health.probes_failed, 0, "{health:?}");
         assert_eq!((health.malformed, health.lost_ring), (0, 0), "{health:?}");
+        if tier() == TierWish::Auto && health.tier == "tracepoint" {
+            assert!(
+                health.reason.starts_with("connect, bind, listen, accept, send: "),
+                "{}",
+                health.reason
+            );
+        }
+    }
+
+    /// What a kernel without trampolines does when they are insisted on; on others, both are there.
+    #[test]
+    fn a_tier_that_is_insisted_on_and_cannot_be_had_is_missing_with_the_reason() {
+        let watch = Watch::start(|config| config.tier = TierWish::Functions);
+        let health = watch.health();
+        if watch::trampolines() {
+            assert_eq!((health.tier, health.probes_failed), ("fentry", 0), "{health:?}");
+            return;
+        }
+        // The kernel's own tracepoint of TCP states is all there is.
+        assert_eq!((health.tier, health.probes_attached), ("tp_btf", 1), "{health:?}");
+        assert_eq!(health.probes_failed, 5, "{health:?}");
+        let why =
+            "connect, bind, listen, accept, send: this kernel attaches no programs to functions: ";
+        assert!(health.reason.starts_with(why), "{}", health.reason);
+        assert!(health.last_error.starts_with(why), "{}", health.last_error);
     }
 
     #[test]

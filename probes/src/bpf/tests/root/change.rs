@@ -11,7 +11,7 @@ use crate::bpf::collector::Collector;
 use crate::bpf::health;
 use crate::bpf::loader::{self, HostFacts};
 use crate::bpf::objects::process::PROCESS;
-use crate::bpf::probe::{Candidate, Duty, Hook, ObjectSpec};
+use crate::bpf::probe::{Candidate, Duty, Hook, ObjectSpec, Program};
 use crate::event::{Body, Concern, Creds, EventKind, NamespaceChange, Namespaces, RawEvent, Setid};
 
 const KINDS: [EventKind; 2] = [EventKind::Setid, EventKind::Namespace];
@@ -275,8 +275,10 @@ static NARROW: ObjectSpec = ObjectSpec {
         kinds: &[EventKind::Setid],
         wanted: |_| true,
         candidates: &[Candidate {
-            program: "enter_setfsuid",
-            hook: Hook::Tracepoint { category: "syscalls", name: "sys_enter_setfsuid" },
+            programs: &[Program::new(
+                "enter_setfsuid",
+                Hook::Tracepoint { category: "syscalls", name: "sys_enter_setfsuid" },
+            )],
         }],
     }],
 };

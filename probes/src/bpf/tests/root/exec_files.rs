@@ -82,7 +82,7 @@ fn a_script_is_reported_with_its_interpreter() {
 }
 
 /// Executes what a descriptor stands for, with no path. Where one program is many it goes by `name`.
-fn execveat(fd: i32, name: &CStr) -> i32 {
+pub fn execveat(fd: i32, name: &CStr) -> i32 {
     let argv = [name.as_ptr(), std::ptr::null()];
     let envp = [std::ptr::null::<libc::c_char>()];
     loop {

@@ -8,7 +8,7 @@ use super::{Watch, fork, run};
 use crate::event::{Body, EventKind, Fork};
 
 /// The fork that made `pid`, and the event's time and task.
-fn fork_of(watch: &Watch, pid: u32) -> (crate::event::RawEvent, Fork) {
+pub fn fork_of(watch: &Watch, pid: u32) -> (crate::event::RawEvent, Fork) {
     let forks = watch.events().into_iter().filter_map(|event| match event.body.clone() {
         Body::Fork(fork) if fork.child_pid == pid => Some((event, fork)),
         _ => None,

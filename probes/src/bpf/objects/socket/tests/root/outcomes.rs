@@ -3,7 +3,6 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -229,22 +228,50 @@ fn a_connection_that_ended_before_it_was_accepted_is_accepted_and_closed() {
     assert_eq!(end.error, Some(libc::ECONNRESET));
 }
 
+/// Starts a process that connects, says hello, reads an answer of four bytes, and ends.
+fn fork_and_talk(address: SocketAddr) -> libc::pid_t {
+    let SocketAddr::V4(address) = address else { panic!("{address}") };
+    let to = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: between fork and _exit the child makes system calls only, on memory of its own.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            let mut answer = [0u8; 4];
+            let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
+            let size = size_of_val(&to) as libc::socklen_t;
+            let done = libc::connect(fd, (&raw const to).cast(), size) == 0
+                && libc::write(fd, c"hello".as_ptr().cast(), 5) == 5
+                && libc::read(fd, answer.as_mut_ptr().cast(), 4) == 4;
+            libc::_exit(i32::from(!done));
+        }
+        assert!(pid > 0, "fork: {}", std::io::Error::last_os_error());
+        pid
+    }
+}
+
 #[test]
 fn a_process_that_ends_without_closing_still_closes() {
     let watch = shared();
     let listener = TcpListener::bind(V4).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf hello >&3; read -r line <&3");
-    let mut child = Command::new("bash").args(["-c", &script]).spawn().unwrap();
+    let address = listener.local_addr().unwrap();
+    let child = fork_and_talk(address);
     let (mut server, peer) = listener.accept().unwrap();
     let mut hello = [0; 5];
     server.read_exact(&mut hello).unwrap();
     server.write_all(b"bye\n").unwrap();
-    assert!(child.wait().unwrap().success());
+    let mut status = 0;
+    // SAFETY: `status` is an int to write to.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0);
     assert_eq!(server.read(&mut hello).unwrap(), 0);
     drop(server);
 
-    let close = watch.close(child.id());
+    let close = watch.close(child.unsigned_abs());
     assert_eq!(close.local, inet(peer));
     let end = close.end.unwrap();
     let expected = ConnectionEnd {

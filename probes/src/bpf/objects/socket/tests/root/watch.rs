@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::bpf::BpfSource;
+use crate::bpf::loader::HostFacts;
+use crate::bpf::probe::KernelFacts as _;
 use crate::event::{
     Body, Connection, Endpoint, EventKind, RawEvent, Socket, SocketAction, SocketId,
 };
 use crate::source::{
-    KindHealth, RingBytes, Running, Sink, Source as _, SourceConfig, StartError, WatchNothing,
+    KindHealth, RingBytes, Running, Sink, Source as _, SourceConfig, StartError, TierWish,
+    WatchNothing,
 };
 
 /// No answer takes this long on a machine that is not stuck.
@@ -38,6 +41,33 @@ pub struct Watch {
     recorder: Arc<Recorder>,
 }
 
+/// Names the tier that these tests are run in: `1` or `2`. Without it, in the best the kernel takes.
+const TIER: &str = "OSQUERY_EBPF_TEST_TIER";
+
+/// Which tier is asked for.
+pub fn tier() -> TierWish {
+    match std::env::var(TIER).as_deref() {
+        Ok("1") => TierWish::Functions,
+        Ok("2") => TierWish::Calls,
+        Ok(other) => panic!("{TIER} is {other:?}, not 1 or 2"),
+        Err(_) => TierWish::Auto,
+    }
+}
+
+/// Whether calls are seen by the kernel's functions, as health has it.
+pub fn by_functions() -> bool {
+    match shared().health().tier {
+        "fentry" => true,
+        "tracepoint" => false,
+        other => panic!("tier {other:?}"),
+    }
+}
+
+/// Whether this kernel attaches programs to functions.
+pub fn trampolines() -> bool {
+    HostFacts::read().unwrap().trampolines().is_ok()
+}
+
 /// All there is to ask for of sockets, and nothing left out.
 pub fn everything() -> SourceConfig {
     SourceConfig {
@@ -46,6 +76,7 @@ pub fn everything() -> SourceConfig {
         file_access: false,
         unix_sockets: true,
         datagram_peers: true,
+        tier: tier(),
         ring_bytes: RingBytes::default(),
         own_pid: 0,
     }
