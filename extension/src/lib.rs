@@ -11,6 +11,7 @@ pub mod ladder;
 pub mod manager;
 pub mod once;
 pub mod plugin;
+pub mod privilege;
 pub mod runtime;
 pub mod server;
 pub mod session;

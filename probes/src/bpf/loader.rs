@@ -11,7 +11,8 @@ use std::io;
 use super::libbpf::{Attached, CounterMap, KernelTypes, Loaded, Opened, Refused};
 use super::probe::{Candidate, Duty, Hook, KernelFacts, ObjectSpec, PassedOver, Planned, plan};
 use super::ring::Ring;
-use super::tracepoint::{TraceFs, perf_event};
+use super::tracepoint::TraceFs;
+use crate::admin;
 use crate::event::Concern;
 use crate::source::SourceConfig;
 use crate::wire;
@@ -326,7 +327,7 @@ fn attach_one(
         Hook::Tracepoint { category, name } => {
             let tell = |error: io::Error| format!("tracepoint {category}:{name}: {error}");
             let id = host.tracefs()?.id(category, name).map_err(tell)?;
-            let event = perf_event(id).map_err(tell)?;
+            let event = admin::tracepoint(id).map_err(|errno| tell(errno.into()))?;
             loaded.attach_perf_event(candidate.program, event).map_err(why)
         }
     }
