@@ -19,6 +19,7 @@ use crate::config::{Age, Document, Poller, SourceChoice, merge};
 use crate::diagnose::{Diagnosis, Trial};
 use crate::host::parse_schedule;
 use crate::memory;
+use crate::privilege::{self, Files, Privileges};
 use crate::runtime::{Engine, Ladder, Runtime};
 use crate::session::{Ended, Mode, Observer, Options, Session};
 use crate::shell::{Setup, Shell, print, run_command};
@@ -184,6 +185,9 @@ impl Observer for Follow {
 
 fn serve(arguments: &cli::Serve, mode: Mode, make: Make) -> Result<ExitCode> {
     check_root(&arguments.common)?;
+    if arguments.common.privileges == Privileges::Drop {
+        privilege::give_up(Files::ReadOnly)?;
+    }
     let stop = stop_on_signals()?;
     let (_, document) = read_config(arguments.common.config.as_deref())?;
     let (engine, ladder) = make(&arguments.common)?;
@@ -237,10 +241,16 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
             Err(error) => bail!("--for {seconds}: {error}"),
         },
     };
-    let (text, document) = read_config(arguments.common.config.as_deref())?;
-    let schedule = parse_schedule(&document.value)?;
     let sql = arguments.sql.join(" ");
     let interactive = sql.trim().is_empty() && arguments.exec.is_none() && collect.is_none();
+    // A command is to run as its caller would have run it. Without --exec there may be the nudge.
+    let runs_commands = arguments.exec.is_some() || !(interactive || collect.is_some());
+    if arguments.common.privileges == Privileges::Drop && !runs_commands {
+        // The prompt keeps a history, and results may go to a file.
+        privilege::give_up(Files::Writable)?;
+    }
+    let (text, document) = read_config(arguments.common.config.as_deref())?;
+    let schedule = parse_schedule(&document.value)?;
     // At a prompt, Ctrl-C belongs to the line editor, and leaving is another matter.
     let stop = if interactive {
         Arc::new(Stop::new().context("an event descriptor")?)
@@ -312,6 +322,9 @@ fn start_once(common: &Common, make: Make) -> Result<(Runtime, Shell)> {
 
 fn statistics(arguments: &cli::Statistics, make: Make) -> Result<ExitCode> {
     check_root(&arguments.common)?;
+    if arguments.common.privileges == Privileges::Drop {
+        privilege::give_up(Files::ReadOnly)?;
+    }
     let stop = stop_on_signals()?;
     let (runtime, shell) = start_once(&arguments.common, make)?;
     report(&runtime)?;

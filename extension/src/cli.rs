@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use osquery_ebpf_tables::statistics::WINDOW_SECONDS;
 
 use crate::config::Settings;
+use crate::privilege::Privileges;
 use crate::session::Mode;
 use crate::shell::print;
 
@@ -169,6 +170,10 @@ pub struct Common {
     /// Say more on stderr
     #[arg(long, short)]
     pub verbose: bool,
+    /// Whether to give up all privileges that are not needed, for good; the shell keeps them where it
+    /// runs commands
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    pub privileges: Privileges,
     /// Settings that osquery's configuration has too.
     #[command(flatten)]
     pub settings: Settings,

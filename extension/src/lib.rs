@@ -12,6 +12,7 @@ pub mod manager;
 pub mod memory;
 pub mod once;
 pub mod plugin;
+pub mod privilege;
 pub mod runtime;
 pub mod server;
 pub mod session;

@@ -107,6 +107,8 @@ struct Shared {
 /// A server at work. Dropping it stops it and removes its socket.
 pub struct Server {
     path: PathBuf,
+    /// Device and inode of the socket at `path`, as long as nobody has put something else there.
+    inode: (u64, u64),
     shared: Arc<Shared>,
     wake: Arc<OwnedFd>,
     acceptor: Option<JoinHandle<()>>,
@@ -116,10 +118,13 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Others could put a socket of theirs in place of ours.
-    #[error("{0} is neither root's nor ours, or others can write to it without a sticky bit")]
+    #[error(
+        "{0}, on the way to the socket, is neither root's nor ours, or others can write to it \
+         without a sticky bit"
+    )]
     UnsafeDirectory(PathBuf),
-    /// Something else than a socket has the name.
-    #[error("{0} exists and is not a socket")]
+    /// Something else than a socket of root or ours has the name.
+    #[error("{0} exists and is not a socket of root's or ours")]
     InTheWay(PathBuf),
     /// The kernel refused.
     #[error("{path}: {what}: {error}")]
@@ -139,11 +144,12 @@ impl Server {
     /// # Errors
     /// [`BindError`].
     pub fn bind(path: &Path, limits: Limits, handler: Arc<dyn Handler>) -> Result<Self, BindError> {
+        let path = safe_place(path)?;
+        let path = path.as_path();
         let fail =
             |what| move |error: io::Error| BindError::Io { path: path.to_owned(), what, error };
-        check_directory(path)?;
         match fs::symlink_metadata(path) {
-            Ok(found) if found.file_type().is_socket() => {
+            Ok(found) if found.file_type().is_socket() && is_ours(&found) => {
                 fs::remove_file(path).map_err(fail("unlink"))?;
             }
             Ok(_) => return Err(BindError::InTheWay(path.to_owned())),
@@ -153,6 +159,7 @@ impl Server {
         let listener = UnixListener::bind(path).map_err(fail("bind"))?;
         // The process's umask has kept others out since bind; this takes the execute bit away too.
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(fail("chmod"))?;
+        let bound = fs::symlink_metadata(path).map_err(fail("stat"))?;
         listener.set_nonblocking(true).map_err(fail("fcntl"))?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| fail("eventfd")(errno.into()))?;
@@ -172,7 +179,8 @@ impl Server {
                 move || accept(&listener, &wake, &shared)
             })
             .map_err(fail("spawn a thread"))?;
-        Ok(Self { path: path.to_owned(), shared, wake, acceptor: Some(acceptor) })
+        let inode = (bound.dev(), bound.ino());
+        Ok(Self { path: path.to_owned(), inode, shared, wake, acceptor: Some(acceptor) })
     }
 
     /// What it has seen so far.
@@ -195,7 +203,11 @@ impl Server {
         if acceptor.join().is_err() {
             log::warn!("{}: the server's thread has panicked", self.path.display());
         }
-        if let Err(error) = fs::remove_file(&self.path)
+        let found = fs::symlink_metadata(&self.path);
+        let is_it = |found: &fs::Metadata| (found.dev(), found.ino()) == self.inode;
+        if found.as_ref().is_ok_and(|found| !is_it(found)) {
+            log::warn!("{}: something else is there by now, and stays", self.path.display());
+        } else if let Err(error) = found.and_then(|_| fs::remove_file(&self.path))
             && error.kind() != io::ErrorKind::NotFound
         {
             log::warn!("{}: unlink: {error}", self.path.display());
@@ -222,24 +234,36 @@ impl Drop for Server {
     }
 }
 
-/// A socket is only as safe as the directory that names it.
-fn check_directory(path: &Path) -> Result<(), BindError> {
+/// Where a socket of this path really is, if nobody but root and us can put another in its place.
+///
+/// A socket is only as safe as every directory on the way to it: who can write to one of them can
+/// rename what is in it. Links on the way are followed once, here, and not again.
+fn safe_place(path: &Path) -> Result<PathBuf, BindError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let found = fs::metadata(directory).map_err(|error| BindError::Io {
-        path: directory.to_owned(),
-        what: "stat",
-        error,
+    let fail = |at: &Path, what| {
+        let path = at.to_owned();
+        move |error| BindError::Io { path, what, error }
+    };
+    let name = path.file_name().ok_or_else(|| {
+        fail(path, "a socket")(io::Error::new(io::ErrorKind::InvalidInput, "it has no name"))
     })?;
-    let owned = found.uid() == 0 || found.uid() == rustix::process::geteuid().as_raw();
-    let (writable, sticky) = (found.mode() & 0o022 != 0, found.mode() & 0o1000 != 0);
-    if owned && (!writable || sticky) {
-        Ok(())
-    } else {
-        Err(BindError::UnsafeDirectory(directory.to_owned()))
+    let directory = fs::canonicalize(directory).map_err(fail(directory, "realpath"))?;
+    for above in directory.ancestors() {
+        let found = fs::symlink_metadata(above).map_err(fail(above, "stat"))?;
+        let (writable, sticky) = (found.mode() & 0o022 != 0, found.mode() & 0o1000 != 0);
+        if !found.is_dir() || !is_ours(&found) || (writable && !sticky) {
+            return Err(BindError::UnsafeDirectory(above.to_owned()));
+        }
     }
+    Ok(directory.join(name))
+}
+
+/// Root's, or ours.
+fn is_ours(found: &fs::Metadata) -> bool {
+    found.uid() == 0 || found.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// Its thread reads end of file, and goes. That the peer has closed already is as good.

@@ -2,21 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test, and what helps it, may and should fail loudly")]
 
-use std::io::Read;
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+mod support;
+
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use osquery_ebpf::host::{Cell, Host, Options};
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_osquery-ebpf");
+use support::{PROGRAM, Program, count, eventually, host, registered, text};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[test]
@@ -57,82 +51,6 @@ fn statements_may_come_through_a_pipe() {
     drop(stdin);
     let output = child.wait_with_output().unwrap();
     assert_eq!(text(&output.stdout), "a\n1\nb\n2\n");
-}
-
-/// A running program, stopped with its test.
-struct Program(Child);
-
-impl Program {
-    fn start(arguments: &[&str]) -> Self {
-        let child = Command::new(PROGRAM)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self(child)
-    }
-
-    /// As osqueryd's watcher starts it: the variable holds the process's own id.
-    fn autoloaded(arguments: &str) -> Self {
-        let child = Command::new("/bin/sh")
-            .args(["-c", &format!("OSQUERY_EXTENSION=$$ exec {PROGRAM} {arguments}")])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self(child)
-    }
-
-    fn terminate(&mut self) {
-        let status = Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
-        assert!(status.success());
-    }
-
-    /// Its exit code and what it said.
-    fn ended(mut self) -> (Option<i32>, String) {
-        eventually("the program to end", || self.0.try_wait().unwrap().is_some());
-        let mut said = String::new();
-        self.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        (self.0.wait().unwrap().code(), said)
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
-    while !done() {
-        assert!(Instant::now() < until, "waited in vain for: {what}");
-        std::thread::park_timeout(Duration::from_millis(10));
-    }
-}
-
-fn count(host: &Host, sql: &str) -> Option<i64> {
-    let mut count = None;
-    host.query(sql, &mut |answer| {
-        if let Some(Cell::Integer(number)) = answer.rows.first().and_then(|row| row.first()) {
-            count = Some(*number);
-        }
-    })
-    .ok()?;
-    count
-}
-
-fn host(directory: &Path, config: &str) -> Host {
-    let mut options = Options::new(directory.join("osquery.em"));
-    options.config = config.to_owned();
-    Host::start(options).unwrap()
-}
-
-fn registered(host: &Host) -> bool {
-    host.extensions().values().any(|name| name == osquery_ebpf::session::NAME)
 }
 
 #[test]
@@ -197,7 +115,7 @@ mod root {
     #[test]
     fn events_reach_a_query_and_survive_a_host_that_is_killed() {
         let directory = tempfile::tempdir().unwrap();
-        let host = super::host(directory.path(), "{}");
+        let host = host(directory.path(), "{}");
         let socket = host.socket().to_str().unwrap().to_owned();
         let _program = Program::start(&["serve", "--socket", &socket]);
         eventually("the registration", || registered(&host));
@@ -223,7 +141,7 @@ mod root {
             "file_paths": {"mine": [format!("{}/%%", watched.display())]},
             "ebpf_events": {"max_events": 77},
         });
-        let host = super::host(directory.path(), &config.to_string());
+        let host = host(directory.path(), &config.to_string());
         let socket = host.socket().to_str().unwrap().to_owned();
         let _program = Program::start(&["serve", "--socket", &socket]);
         eventually("the registration", || registered(&host));
@@ -239,7 +157,7 @@ mod root {
     #[test]
     fn the_hosts_configuration_turns_bpf_off_and_on() {
         let directory = tempfile::tempdir().unwrap();
-        let host = super::host(directory.path(), "{}");
+        let host = host(directory.path(), "{}");
         let socket = host.socket().to_str().unwrap().to_owned();
         let _program = Program::start(&["serve", "--refresh=1", "--socket", &socket]);
         eventually("the registration", || registered(&host));

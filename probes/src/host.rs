@@ -35,6 +35,8 @@ pub struct Host {
     pub kernel_btf: bool,
     /// Effective capabilities of this process.
     pub capabilities: Capabilities,
+    /// A helper makes the calls that need `CAP_SYS_ADMIN`, whether this process has it or not.
+    pub admin_helper: bool,
     /// What kernel lockdown forbids. `None`: no lockdown, or securityfs is not mounted.
     pub lockdown: Option<Lockdown>,
     /// tracefs is mounted, itself or within debugfs.
@@ -65,6 +67,7 @@ impl Host {
             capabilities: text("/proc/self/status")
                 .and_then(|status| Capabilities::parse(&status))
                 .unwrap_or_default(),
+            admin_helper: crate::admin::is_delegated(),
             lockdown: text("/sys/kernel/security/lockdown").and_then(|text| Lockdown::parse(&text)),
             tracefs_mounted: has_tracefs(&mounts),
             cgroups: CgroupLayout::parse(&mounts),

@@ -5,6 +5,7 @@
 //! hands them to a [`Sink`](source::Sink). Nothing behind the sink asks which facility it was,
 //! except to fill the `source` column.
 
+pub mod admin;
 pub mod audit;
 pub mod bpf;
 pub mod choice;

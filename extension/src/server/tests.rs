@@ -123,6 +123,90 @@ fn a_directory_that_others_can_write_is_refused() {
 }
 
 #[test]
+fn a_directory_within_one_that_others_can_write_is_refused_too() {
+    let directory = directory();
+    let open = directory.path().join("open");
+    fs::create_dir_all(open.join("closed")).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let echo = Arc::new(Echo { held: Mutex::new(()) });
+    match Server::bind(&open.join("closed/s"), short(), echo) {
+        Err(BindError::UnsafeDirectory(named)) => assert!(named.ends_with("open"), "{named:?}"),
+        other => panic!("{:?}", other.err()),
+    }
+}
+
+#[test]
+fn a_directory_that_all_can_write_will_do_if_only_owners_can_remove() {
+    let directory = directory();
+    let shared = directory.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+    let echo = Arc::new(Echo { held: Mutex::new(()) });
+    drop(Server::bind(&shared.join("s"), short(), echo).unwrap());
+}
+
+#[test]
+fn a_link_in_the_sockets_place_is_neither_followed_nor_removed() {
+    let directory = directory();
+    let (path, target) = (directory.path().join("s"), directory.path().join("target"));
+    drop(UnixListener::bind(&target).unwrap());
+    let before = fs::symlink_metadata(&target).unwrap().mode();
+    std::os::unix::fs::symlink(&target, &path).unwrap();
+    let echo = Arc::new(Echo { held: Mutex::new(()) });
+    assert!(matches!(Server::bind(&path, short(), echo), Err(BindError::InTheWay(_))));
+    assert!(fs::symlink_metadata(&path).unwrap().is_symlink());
+    assert_eq!(fs::symlink_metadata(&target).unwrap().mode(), before);
+}
+
+#[test]
+fn a_link_on_the_way_is_followed_once_and_where_it_leads_is_judged() {
+    let directory = directory();
+    let (open, real) = (directory.path().join("open"), directory.path().join("real"));
+    fs::create_dir(&open).unwrap();
+    fs::create_dir(&real).unwrap();
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let echo = || Arc::new(Echo { held: Mutex::new(()) });
+    let server = Server::bind(&link.join("s"), short(), echo()).unwrap();
+    assert_eq!(server.path(), fs::canonicalize(&real).unwrap().join("s"));
+    drop(server);
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(&open, &link).unwrap();
+    let refused = Server::bind(&link.join("s"), short(), echo());
+    assert!(matches!(refused, Err(BindError::UnsafeDirectory(_))));
+}
+
+#[test]
+fn a_file_put_in_the_sockets_place_survives_the_servers_end() {
+    let mut rig = rig(short());
+    let path = rig.server.path().to_owned();
+    let mut connection = rig.connect();
+    ask(&mut connection, "ping").unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "precious").unwrap();
+    // Who is connected already does not notice.
+    ask(&mut connection, "ping").unwrap();
+    rig.server.stop();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+}
+
+mod root {
+    use super::*;
+
+    #[test]
+    fn somebody_elses_socket_is_not_taken_for_one_left_behind() {
+        let directory = directory();
+        let path = directory.path().join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        std::os::unix::fs::lchown(&path, Some(65_534), Some(65_534)).unwrap();
+        let echo = Arc::new(Echo { held: Mutex::new(()) });
+        assert!(matches!(Server::bind(&path, short(), echo), Err(BindError::InTheWay(_))));
+        assert!(path.exists());
+    }
+}
+
+#[test]
 fn a_connection_serves_many_messages_and_many_connections_are_served() {
     let rig = rig(short());
     let mut connections: Vec<_> = (0..4).map(|_| rig.connect()).collect();

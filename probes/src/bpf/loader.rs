@@ -15,7 +15,8 @@ use super::probe::{
     Chosen, Duty, Hook, KernelFacts, ObjectSpec, PassedOver, Planned, Program, Tier, plan,
 };
 use super::ring::Ring;
-use super::tracepoint::{TraceFs, perf_event};
+use super::tracepoint::TraceFs;
+use crate::admin;
 use crate::event::Concern;
 use crate::source::SourceConfig;
 use crate::wire;
@@ -458,7 +459,7 @@ fn attach_one(loaded: &Loaded, program: &Program, host: &HostFacts) -> Result<At
         Hook::Tracepoint { category, name } => {
             let tell = |error: io::Error| format!("tracepoint {category}:{name}: {error}");
             let id = host.tracefs()?.id(category, name).map_err(tell)?;
-            let event = perf_event(id).map_err(tell)?;
+            let event = admin::tracepoint(id).map_err(|errno| tell(errno.into()))?;
             loaded.attach_perf_event(program.name, event).map_err(why)
         }
     }

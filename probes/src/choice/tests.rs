@@ -7,6 +7,7 @@ fn host(release: &str) -> Host {
     Host {
         kernel_release: release.to_owned(),
         capabilities: EVERYTHING,
+        admin_helper: false,
         kernel_btf: true,
         initial_pid_namespace: Some(true),
         initial_user_namespace: Some(true),

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::decode::Handle;
 use super::mounts::{Plan, Point, Target};
 use super::sys::{self, Group};
+use crate::admin;
 
 /// Mounts of one file system tried to open a directory by, where none shows all of it.
 const POINTS_TRIED: usize = 16;
@@ -63,7 +64,7 @@ impl Filesystem {
         let flags = libc::FAN_MARK_REMOVE | libc::FAN_MARK_FILESYSTEM;
         let done = match &self.top {
             Some(source) => {
-                sys::btrfs_top(source).and_then(|top| match sys::fsid_of(top.as_fd()) {
+                admin::btrfs_top(source).and_then(|top| match sys::fsid_of(top.as_fd()) {
                     Ok(fsid) if fsid == self.fsid => group.mark_fd(flags, mask, top.as_fd()),
                     other => other.map(drop),
                 })
@@ -210,7 +211,7 @@ fn mark(group: &Group, target: Target, mask: u64) -> Result<Filesystem, String> 
         Ok(()) => How::Whole,
         // A subvolume has an id of its own; the kernel wants the one that the whole has.
         Err(Errno::XDEV) if kind == "btrfs" => {
-            let root = sys::btrfs_top(&source).map_err(|error| explain("fsmount", error))?;
+            let root = admin::btrfs_top(&source).map_err(|error| explain("fsmount", error))?;
             fsid = sys::fsid_of(root.as_fd()).map_err(|error| explain("fstatfs", error))?;
             group
                 .mark_fd(flags, mask, root.as_fd())

@@ -1,18 +1,16 @@
 //! The calls of fanotify and of file handles, made safe, and the few file calls needed beside them.
 //!
-//! Owns every unsafe block of this source. What the bytes mean is [`super::decode`]'s.
+//! Owns every unsafe block of this source. What the bytes mean is [`super::decode`]'s; what needs
+//! `CAP_SYS_ADMIN` is [`crate::admin`]'s.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags};
 use rustix::io::{Errno, Result};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen,
-};
 
 use super::decode::Handle;
+use crate::admin::{self, Place};
 
 /// Longest file handle any file system makes (`MAX_HANDLE_SZ`, include/linux/exportfs.h).
 pub const MAX_HANDLE: usize = 128;
@@ -30,14 +28,14 @@ pub struct Group(OwnedFd);
 impl Group {
     /// `fanotify_init(2)`.
     pub fn new(flags: u32) -> Result<Self> {
-        let event_flags = libc::O_RDONLY | libc::O_LARGEFILE | libc::O_CLOEXEC;
-        // SAFETY: the call takes two integers and returns a descriptor that nobody else owns.
-        let fd = unsafe { libc::fanotify_init(flags, event_flags.cast_unsigned()) };
-        owned(fd).map(Self)
+        admin::group(flags).map(Self)
     }
 
     /// `fanotify_mark(2)` on what `path` names.
     pub fn mark(&self, flags: u32, mask: u64, path: &[u8]) -> Result<()> {
+        if flags & libc::FAN_MARK_FILESYSTEM != 0 {
+            return admin::mark_filesystem(self.as_fd(), flags, mask, Place::Path(path));
+        }
         with_cstr(path, |path| {
             // SAFETY: `path` is a NUL-terminated string that outlives the call.
             let result = unsafe {
@@ -47,8 +45,11 @@ impl Group {
         })
     }
 
-    /// `fanotify_mark(2)` on the inode behind an open descriptor, `O_PATH` ones included.
+    /// `fanotify_mark(2)` on what is behind an open descriptor, `O_PATH` ones included.
     pub fn mark_fd(&self, flags: u32, mask: u64, fd: BorrowedFd<'_>) -> Result<()> {
+        if flags & libc::FAN_MARK_FILESYSTEM != 0 {
+            return admin::mark_filesystem(self.as_fd(), flags, mask, Place::Fd(fd));
+        }
         self.mark(flags, mask, &fd_link(fd))
     }
 
@@ -153,24 +154,6 @@ fn plain(fsid: rustix::fs::Fsid) -> [u8; 8] {
     const { assert!(size_of::<rustix::fs::Fsid>() == 8) };
     // SAFETY: it is two plain integers of 4 bytes, which its type only keeps from being named.
     unsafe { std::ptr::from_ref(&fsid).cast::<[u8; 8]>().read_unaligned() }
-}
-
-/// The top of a btrfs that is mounted somewhere, whichever of its subvolumes that shows: as a mount
-/// that is attached nowhere and goes away with its descriptor.
-pub fn btrfs_top(source: &[u8]) -> Result<OwnedFd> {
-    let mount = |read_only: bool| {
-        let context = fsopen("btrfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(&context, "source", source)?;
-        // BTRFS_FS_TREE_OBJECTID
-        fsconfig_set_string(&context, "subvolid", "5")?;
-        if read_only {
-            fsconfig_set_flag(&context, "ro")?;
-        }
-        fsconfig_create(&context)?;
-        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
-    };
-    // It has to agree with how the file system is mounted.
-    mount(false).or_else(|_| mount(true))
 }
 
 /// Opens something a handle can be resolved against.

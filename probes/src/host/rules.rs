@@ -103,7 +103,7 @@ fn outside_pid_namespace(host: &Host) -> Option<Obstacle> {
 
 /// What keeps fanotify marks on file systems from working.
 pub fn fanotify(host: &Host) -> Option<Obstacle> {
-    if !host.capabilities.has(Capability::SysAdmin) {
+    if !host.admin_helper && !host.capabilities.has(Capability::SysAdmin) {
         return Some(Obstacle::Missing(Capability::SysAdmin));
     }
     if host.initial_user_namespace == Some(false) {

@@ -11,6 +11,7 @@ fn capable() -> Host {
         possible_cpus: Some(2),
         kernel_btf: true,
         capabilities: Capabilities(u64::MAX),
+        admin_helper: false,
         lockdown: None,
         tracefs_mounted: true,
         cgroups: Some(CgroupLayout::V2),

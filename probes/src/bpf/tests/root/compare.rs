@@ -137,11 +137,14 @@ fn a_failed_exec() -> Step {
     (pid, vec![made(pid), ended(status)])
 }
 
+/// Makes something happen, and says what should be seen of it.
+type Scene = fn() -> Step;
+
 #[test]
 fn a_workload_is_seen_as_it_was_field_by_field() {
     Watch::shared();
     let mut table = Table::new("processes");
-    let steps: [(&str, fn() -> Step); 7] = [
+    let steps: [(&str, Scene); 7] = [
         ("fork, exec and exit", plain),
         ("an exec as another user", as_another_user),
         ("a script", a_script),
