@@ -34,15 +34,7 @@ install: build
 ## test: formats, lints and the tests, on the running kernel
 test: test-setup lint
 	cargo build --workspace --locked
-	cargo test --workspace --locked --no-fail-fast -- $(addprefix --skip ,$(AUDIT_TESTS))
-
-# There is one audit socket in a kernel: these need it for themselves, and are not yet steady enough on a
-# busy host to stand in everybody's way. The connector's count of what an overrun cost is not yet exact.
-AUDIT_TESTS := audit::tests::root connector::tests::root
-
-## audit-test: the live tests of the audit and connector sources, which take over the host's audit
-audit-test: test-setup
-	cargo test --package osquery-ebpf-probes --lib --locked --no-fail-fast -- $(AUDIT_TESTS)
+	cargo test --workspace --locked --no-fail-fast
 
 ## vm-test: the tests of the probes on Debian's other kernels, in virtual machines
 vm-test: test-setup
@@ -85,5 +77,5 @@ UNDER_TEST := --program $(RELEASE) --workload $(BENCH)/workload
 clean:
 	cargo clean
 
-.PHONY: help setup build run install test audit-test vm-test test-setup lint format bench soak bench-build clean
+.PHONY: help setup build run install test vm-test test-setup lint format bench soak bench-build clean
 export SQL

@@ -129,6 +129,9 @@ impl Work {
     /// # Errors
     /// What the kernel answered; then everything is as it was.
     pub fn begin(&mut self) -> Result<(), StartError> {
+        if let Ok(status) = self.control.status() {
+            self.count_lost(&status);
+        }
         let rules = self.rules();
         let Some(hold) = &mut self.hold else { return Ok(()) };
         let control = &mut self.control;
@@ -394,6 +397,9 @@ impl Work {
                     self.deliver();
                 }
                 if self.buffers.settle.is_empty() {
+                    if let Ok(status) = self.control.status() {
+                        self.count_lost(&status);
+                    }
                     return Ok(true);
                 }
             } else {

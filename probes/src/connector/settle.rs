@@ -11,7 +11,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::event::{Body, RawEvent};
+use crate::event::{Body, RawEvent, SourceKind};
 
 use super::fill::{self, Image};
 use super::reader::Arrived;
@@ -120,13 +120,18 @@ impl Settle {
                 // The ids that were read with the exec may be those of after this change.
                 if let Some(&exec) = self.execs.get(&pid) {
                     self.amend(exec.number, |held| {
-                        if let Some(event) = &mut held.event {
+                        if let Some(event) = &mut held.event
+                            && event.source == SourceKind::Connector
+                        {
                             event.task.creds = None;
                         }
                     });
                 }
-                self.ids.entry(pid).or_default().push(number);
-                ready_ns = now_ns.saturating_add(SETTLE_NS);
+                // What a record says is of the call and of nothing later.
+                if event.source == SourceKind::Connector {
+                    self.ids.entry(pid).or_default().push(number);
+                    ready_ns = now_ns.saturating_add(SETTLE_NS);
+                }
             }
             Body::Exit(_) => self.certain(pid),
             // It was looked at before this, and was not executing anything at this time.

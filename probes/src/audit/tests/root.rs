@@ -2,6 +2,7 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::super::*;
 use crate::event::{Body, Concern, Exec, Exit, RawEvent};
@@ -9,9 +10,11 @@ use crate::testkit::{
     DEADLINE, Kept, audit_alone, auditctl, burst, config, execs_of_children, health, spawn,
 };
 
+mod bursts;
 mod compare;
 mod files;
 mod others;
+mod rows;
 
 fn start(config: &SourceConfig) -> (Box<dyn Running>, Arc<Kept>) {
     let kept = Kept::new();
@@ -19,6 +22,35 @@ fn start(config: &SourceConfig) -> (Box<dyn Running>, Arc<Kept>) {
     let source = AuditSource::look(&Host::read());
     let running = Box::new(source).start(config, sink);
     (running.unwrap_or_else(|error| panic!("{error}")), kept)
+}
+
+/// Settings as they were, whatever a test or a daemon did to them.
+struct PutBack(status::Status);
+
+impl PutBack {
+    fn new() -> Self {
+        Self(status())
+    }
+}
+
+impl Drop for PutBack {
+    fn drop(&mut self) {
+        use status::mask::{BACKLOG_LIMIT, BACKLOG_WAIT_TIME, ENABLED, RATE_LIMIT};
+        let mask = ENABLED | BACKLOG_LIMIT | BACKLOG_WAIT_TIME | RATE_LIMIT;
+        Control::open().unwrap().set(&self.0, mask).unwrap();
+    }
+}
+
+fn status() -> status::Status {
+    Control::open().unwrap().status().unwrap()
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn exec(event: &RawEvent) -> Option<Exec> {
@@ -68,17 +100,4 @@ fn an_exec_is_one_event_with_what_audit_the_connector_and_proc_say() {
     let exit = kept.of(pid, exit);
     assert_eq!((exit.code, exit.signal), (None, Some(9)));
     drop(running);
-}
-
-#[test]
-fn of_thirty_thousand_execs_each_is_an_event_or_a_counted_loss() {
-    const EXECS: usize = 3_000;
-    let _alone = audit_alone();
-    let (running, kept) = start(&config(&[Concern::Process]));
-    burst("/bin/true", "burst", EXECS);
-    assert!(running.flush(DEADLINE));
-    let (forks, execs, exits) = execs_of_children(&kept.all(), std::process::id());
-    let health = health(running.as_ref(), EventKind::Exec);
-    println!("{forks} {execs} {exits} {health:#?}");
-    assert_eq!(execs, forks);
 }

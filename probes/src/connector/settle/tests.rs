@@ -112,6 +112,25 @@ fn a_change_of_ids_right_before_an_exec_does_not_wear_its_name() {
 }
 
 #[test]
+fn what_a_record_of_audit_says_is_in_no_doubt() {
+    let mut settle = Settle::default();
+    let mut change = ids(1);
+    change.event.source = SourceKind::Audit;
+    change.event.task.comm = Some(b"setpriv"[..].into());
+    settle.add(change.clone(), 0);
+    settle.add(exec(1, "/bin/su", 0o104_755, 1), 1);
+    let mut told = exec(2, "/bin/true", 0o755, 1);
+    told.event.source = SourceKind::Audit;
+    settle.add(told, 2);
+    change.event.task.pid = 2;
+    settle.add(change, 3);
+    let out = released(&mut settle, 2 * SETTLE_NS);
+    let kinds: Vec<_> = out.iter().map(|event| event.kind().as_str()).collect();
+    assert_eq!(kinds, ["setid", "exec", "exec", "setid"]);
+    assert!(out[0].task.comm.is_some() && out[2].task.creds.is_some());
+}
+
+#[test]
 fn ids_changed_right_after_an_exec_leave_those_of_the_exec_unknown() {
     let mut settle = Settle::default();
     settle.add(exec(1, "/a", 0o755, 1), 0);

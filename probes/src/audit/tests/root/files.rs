@@ -8,7 +8,7 @@ use crate::event::{File, FileAction};
 use crate::source::{PathFilter, Root};
 
 /// Wants everything below a directory.
-struct Below(PathBuf);
+pub struct Below(pub PathBuf);
 
 impl PathFilter for Below {
     fn matches(&self, path: &[u8]) -> bool {

@@ -86,18 +86,6 @@ impl Drop for Auditd {
     }
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn status() -> status::Status {
-    Control::open().unwrap().status().unwrap()
-}
-
 fn set_enabled(enabled: u32) {
     let wanted = status::Status { enabled, ..status::Status::default() };
     Control::open().unwrap().set(&wanted, status::mask::ENABLED).unwrap();
@@ -106,23 +94,6 @@ fn set_enabled(enabled: u32) {
 fn auditctl_does(arguments: &[&str]) {
     let done = Command::new("auditctl").args(arguments).output().unwrap();
     assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
-}
-
-/// Settings as they were, whatever a daemon did to them.
-struct PutBack(status::Status);
-
-impl PutBack {
-    fn new() -> Self {
-        Self(status())
-    }
-}
-
-impl Drop for PutBack {
-    fn drop(&mut self) {
-        use status::mask::{BACKLOG_LIMIT, BACKLOG_WAIT_TIME, ENABLED, RATE_LIMIT};
-        let mask = ENABLED | BACKLOG_LIMIT | BACKLOG_WAIT_TIME | RATE_LIMIT;
-        Control::open().unwrap().set(&self.0, mask).unwrap();
-    }
 }
 
 /// Runs a program until its exec is seen with the audit source's name to it, and gives its pid.
