@@ -31,10 +31,13 @@ endif
 install: build
 	packaging/install.sh $(RELEASE) "$(DESTDIR)"
 
-## test: formats, lints and the tests, on the running kernel
+# Kernels that cannot be fetched or booted fail it, too, with the codes of tests/vm/run.sh: what was not
+# tested has not passed.
+## test: formats, lints and the tests, on the running kernel and on Debian's others in virtual machines
 test: test-setup lint
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-fail-fast -- $(addprefix --skip ,$(AUDIT_TESTS))
+	tests/vm/run.sh
 
 # There is one audit socket in a kernel: these need it for themselves, and are not yet steady enough on a
 # busy host to stand in everybody's way. The connector's count of what an overrun cost is not yet exact.
@@ -47,6 +50,10 @@ audit-test: test-setup
 ## vm-test: the tests of the probes on Debian's other kernels, in virtual machines
 vm-test: test-setup
 	tests/vm/run.sh
+
+## vm-cost: the instructions that our probes add to what they meet, on those kernels
+vm-cost: test-setup
+	tests/vm/cost.sh
 
 test-setup:
 	@packaging/setup.sh test
@@ -74,5 +81,5 @@ bench: build
 clean:
 	cargo clean
 
-.PHONY: help setup build run install test audit-test vm-test test-setup lint format bench clean
+.PHONY: help setup build run install test audit-test vm-test vm-cost test-setup lint format bench clean
 export SQL

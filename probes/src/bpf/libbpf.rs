@@ -285,44 +285,6 @@ fn program_info(fd: BorrowedFd<'_>) -> Option<libbpf_sys::bpf_prog_info> {
     (failed == 0).then_some(info)
 }
 
-/// How many instructions the kernel looked at before it took a program. bpf_prog_info has it from
-/// 5.16; the verifier's log has it on every kernel.
-#[cfg(test)]
-pub mod verified {
-    use std::cell::Cell;
-
-    use super::{Opened, Refused};
-
-    /// `BPF_LOG_STATS`.
-    const STATISTICS: u32 = 4;
-
-    thread_local! {
-        static LAST: Cell<Option<u32>> = const { Cell::new(None) };
-    }
-
-    /// Takes the number out of the verifier's `processed N insns (limit …`.
-    pub(super) fn listen(text: &str) {
-        let number = text.lines().find_map(|line| {
-            line.strip_prefix("processed ")?.split_once(" insns (")?.0.parse().ok()
-        });
-        if number.is_some() {
-            LAST.set(number);
-        }
-    }
-
-    /// Loads the one program that `opened` has been left, and says how much of it was looked at.
-    ///
-    /// # Errors
-    /// As for [`Opened::load`].
-    pub fn instructions(mut opened: Opened) -> Result<Option<u32>, Refused> {
-        LAST.set(None);
-        for mut program in opened.object.progs_mut() {
-            program.set_log_level(STATISTICS);
-        }
-        opened.load().map(|_| LAST.get())
-    }
-}
-
 /// The per-CPU counters of an object.
 pub struct CounterMap {
     map: MapHandle,
@@ -388,3 +350,41 @@ impl KernelTypes {
 /// The object's bytes, aligned as libelf wants them.
 #[repr(C, align(8))]
 pub struct Aligned<T: ?Sized>(pub T);
+
+/// How many instructions the kernel looked at before it took a program. bpf_prog_info has it from
+/// 5.16; the verifier's log has it on every kernel.
+#[cfg(test)]
+pub mod verified {
+    use std::cell::Cell;
+
+    use super::{Opened, Refused};
+
+    /// `BPF_LOG_STATS`.
+    const STATISTICS: u32 = 4;
+
+    thread_local! {
+        static LAST: Cell<Option<u32>> = const { Cell::new(None) };
+    }
+
+    /// Takes the number out of the verifier's `processed N insns (limit …`.
+    pub(super) fn listen(text: &str) {
+        let number = text.lines().find_map(|line| {
+            line.strip_prefix("processed ")?.split_once(" insns (")?.0.parse().ok()
+        });
+        if number.is_some() {
+            LAST.set(number);
+        }
+    }
+
+    /// Loads the one program that `opened` has been left, and says how much of it was looked at.
+    ///
+    /// # Errors
+    /// As for [`Opened::load`].
+    pub fn instructions(mut opened: Opened) -> Result<Option<u32>, Refused> {
+        LAST.set(None);
+        for mut program in opened.object.progs_mut() {
+            program.set_log_level(STATISTICS);
+        }
+        opened.load().map(|_| LAST.get())
+    }
+}
