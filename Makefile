@@ -31,14 +31,21 @@ endif
 install: build
 	packaging/install.sh $(RELEASE) "$(DESTDIR)"
 
-## test: formats, lints and the tests, on the running kernel
+# Kernels that cannot be fetched or booted fail it, too, with the codes of tests/vm/run.sh: what was not
+# tested has not passed.
+## test: formats, lints and the tests, on the running kernel and on Debian's others in virtual machines
 test: test-setup lint
 	cargo build --workspace --locked
 	cargo test --workspace --locked --no-fail-fast
+	tests/vm/run.sh
 
 ## vm-test: the tests of the probes on Debian's other kernels, in virtual machines
 vm-test: test-setup
 	tests/vm/run.sh
+
+## vm-cost: the instructions that our probes add to what they meet, on those kernels
+vm-cost: test-setup
+	tests/vm/cost.sh
 
 test-setup:
 	@packaging/setup.sh test
@@ -77,5 +84,5 @@ UNDER_TEST := --program $(RELEASE) --workload $(BENCH)/workload
 clean:
 	cargo clean
 
-.PHONY: help setup build run install test vm-test test-setup lint format bench soak bench-build clean
+.PHONY: help setup build run install test vm-test vm-cost test-setup lint format bench soak bench-build clean
 export SQL

@@ -5,7 +5,8 @@
 #   boot.sh KERNEL_DIR SCRIPT [FILE…]      each FILE is put into the guest's /bin
 #
 # KERNEL_DIR is what fetch-kernels.sh leaves: vmlinuz, modules/, release.
-# Environment: VM_SECONDS (120), VM_MEMORY (1024 MiB), VM_APPEND (more kernel arguments).
+# Environment: VM_SECONDS (120), VM_MEMORY (1024 MiB), VM_APPEND (more kernel arguments), VM_ICOUNT=1:
+# one CPU, whose clock counts instructions: a nanosecond of the guest is one of them.
 #
 # Exit status: the script's own, or 70 when the machine broke (no boot, panic, time over): a broken
 # virtual machine is not a failed test.
@@ -48,8 +49,13 @@ chmod +x "$root/init"
 # Always emulated: a nested /dev/kvm may be there and yet fail on the guest's first wide instruction,
 # and emulation gives the same machine everywhere. Without cmpxchg16b, after which QEMU 7.2 now and
 # then leaves other bits in the flags than it found, and the guest double-faults.
+if [ -n "${VM_ICOUNT:-}" ]; then
+    machine=(-accel tcg,thread=single -icount shift=0,sleep=off -smp 1)
+else
+    machine=(-accel tcg,thread=multi -smp 2)
+fi
 timeout --kill-after=5 "${VM_SECONDS:-120}" qemu-system-x86_64 \
-    -M q35 -accel tcg,thread=multi -cpu max,cx16=off -smp 2 -m "${VM_MEMORY:-1024}" -nographic -nodefaults -no-reboot \
+    -M q35 "${machine[@]}" -cpu max,cx16=off -m "${VM_MEMORY:-1024}" -nographic -nodefaults -no-reboot \
     -serial stdio -kernel "$kernel/vmlinuz" -initrd "$work/initramfs" \
     -append "console=ttyS0 quiet panic=-1 mitigations=off lsm=landlock,lockdown,yama,integrity,apparmor,bpf ${VM_APPEND:-}" \
     </dev/null >"$work/serial.raw" 2>"$work/qemu.err" || true

@@ -24,18 +24,25 @@ pub(crate) use happening;
 pub struct Table {
     title: &'static str,
     lines: Vec<String>,
+    /// Which fields each step was compared by.
+    fields: Vec<String>,
     faults: Vec<String>,
 }
 
 impl Table {
     pub fn new(title: &'static str) -> Self {
-        Self { title, lines: Vec::new(), faults: Vec::new() }
+        Self { title, lines: Vec::new(), fields: Vec::new(), faults: Vec::new() }
     }
 
     /// Compares what one step did with what was seen of it. Of what was seen, only the fields that
     /// are expected count; an event more or less is a fault, too.
     pub fn row(&mut self, step: &str, expected: &[Happening], mut seen: Vec<Happening>) {
         let total = seen.len();
+        let mut names: Vec<_> =
+            expected.iter().flat_map(|event| &event.fields).map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        self.fields.push(format!("{step:<44} {}", names.join(" ")));
         let (mut missing, mut wrong) = (Vec::new(), Vec::new());
         for wanted in expected {
             let mut best: Option<(usize, Vec<String>)> = None;
@@ -72,6 +79,9 @@ impl Table {
         println!("::table {:<44} {a:>8} {b:>5}  {c:<10} {d:<10} {e}", self.title);
         for line in &self.lines {
             println!("::row {line}");
+        }
+        for line in &self.fields {
+            println!("::fields {line}");
         }
         assert!(self.faults.is_empty(), "{}", self.faults.join("\n"));
     }

@@ -19,6 +19,7 @@ use crate::source::{
 
 mod change;
 mod compare;
+mod cost;
 mod exec;
 mod exec_files;
 mod life;

@@ -58,9 +58,11 @@ fn real(program: &str) -> Option<Bytes> {
     bytes(fs::canonicalize(program).expect("exists").as_os_str().as_bytes())
 }
 
-type Step = (u32, Vec<Happening>);
+/// A process, and what it says of itself.
+type Account = (u32, Vec<Happening>);
+type Step = (&'static str, fn() -> Account);
 
-fn plain() -> Step {
+fn plain() -> Account {
     let (pid, status) = run(Command::new("/bin/true").args(["one", "two  three"]).current_dir("/"));
     let args = joined(&["/bin/true", "one", "two  three"]);
     let exec = happening!(
@@ -77,12 +79,12 @@ fn plain() -> Step {
     (pid, vec![made(pid), exec, ended(status)])
 }
 
-fn as_another_user() -> Step {
+fn as_another_user() -> Account {
     let (pid, status) = run(Command::new("/bin/true").uid(1234).gid(5678));
     (pid, vec![made(pid), happening!("exec", uid = Some(1234u32)), ended(status)])
 }
 
-fn a_script() -> Step {
+fn a_script() -> Account {
     let script = std::env::temp_dir().join(format!("compare-{}", std::process::id()));
     fs::write(&script, "#!/bin/sh -e\nexit 3\n").expect("write");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("chmod");
@@ -100,13 +102,13 @@ fn a_script() -> Step {
     (pid, vec![made(pid), exec, ended(status)])
 }
 
-fn killed() -> Step {
+fn killed() -> Account {
     let (pid, status) = run(Command::new("/bin/sh").args(["-c", "kill -9 $$"]));
     assert_eq!(status.signal(), Some(libc::SIGKILL));
     (pid, vec![made(pid), happening!("exec", path = real("/bin/sh")), ended(status)])
 }
 
-fn a_memfd() -> Step {
+fn a_memfd() -> Account {
     // SAFETY: the name is NUL-ended; the descriptor is nobody else's.
     let memory = unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c"compare".as_ptr(), 0)) };
     let mut file = fs::File::from(memory);
@@ -122,12 +124,12 @@ fn a_memfd() -> Step {
     (pid, vec![made(pid), exec, ended(status)])
 }
 
-fn no_exec() -> Step {
+fn no_exec() -> Account {
     let (pid, status) = fork(|| 7);
     (pid, vec![made(pid), ended(status)])
 }
 
-fn a_failed_exec() -> Step {
+fn a_failed_exec() -> Account {
     let (pid, status) = fork(|| {
         let argv = [c"/nonexistent".as_ptr(), std::ptr::null()];
         // SAFETY: NUL-ended strings that outlive the call.
@@ -137,14 +139,11 @@ fn a_failed_exec() -> Step {
     (pid, vec![made(pid), ended(status)])
 }
 
-/// Makes something happen, and says what should be seen of it.
-type Scene = fn() -> Step;
-
 #[test]
 fn a_workload_is_seen_as_it_was_field_by_field() {
     Watch::shared();
     let mut table = Table::new("processes");
-    let steps: [(&str, Scene); 7] = [
+    let steps: [Step; 7] = [
         ("fork, exec and exit", plain),
         ("an exec as another user", as_another_user),
         ("a script", a_script),

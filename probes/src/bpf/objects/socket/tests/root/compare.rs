@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::net::SocketType;
 
 use super::callers::{RAW_BYTES, local_of, raw, socket};
-use super::outcomes::open_to;
+use super::outcomes::{answer_of, open_to};
 use super::uring::{self, Uring};
 use super::watch::{by_functions, here, inet, shared};
 use super::{V4, V6, nobody};
@@ -135,8 +135,8 @@ fn nonblocking() -> Vec<Happening> {
     let listener = TcpListener::bind(V4).unwrap();
     let local = inet(listener.local_addr().unwrap());
     let client = open_to(listener.local_addr().unwrap());
+    assert_eq!(answer_of(&client), 0);
     let (result, fd) = (Some(-libc::EINPROGRESS), Some(client.as_raw_fd()));
-    // Established by then; unaccepted, it is reset, and its end is that of one that was.
     vec![
         happening!("bind", local = local),
         happening!("listen", local = local),

@@ -30,7 +30,7 @@ fn local_of(socket: &OwnedFd) -> SocketAddr {
 }
 
 /// Waits until the kernel has an answer; 0, or an errno.
-fn answer_of(socket: &OwnedFd) -> i32 {
+pub fn answer_of(socket: &OwnedFd) -> i32 {
     assert_eq!(poll(&mut [PollFd::new(socket, PollFlags::OUT)], None).unwrap(), 1);
     sockopt::socket_error(socket).unwrap().map_or_else(rustix::io::Errno::raw_os_error, |()| 0)
 }
