@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use osquery_ebpf_probes::clock::BootId;
 use osquery_ebpf_probes::event::RawEvent;
 use osquery_ebpf_probes::host::{BTF_PATH, Host};
-use osquery_ebpf_probes::source::{PathFilter, Sink};
+use osquery_ebpf_probes::source::{Exclusions, PathFilter, Sink};
 use osquery_ebpf_tables::options::{Network, Options};
 use osquery_ebpf_tables::scan::{Request, Scan, ScanError, Tables};
 use osquery_ebpf_tables::schema::Table;
@@ -106,6 +106,10 @@ impl Engine for EventEngine {
 
     fn paths(&self) -> Arc<dyn PathFilter> {
         self.0.watch()
+    }
+
+    fn exclusions(&self) -> Exclusions {
+        self.0.exclusions()
     }
 
     fn wants_file_access(&self) -> bool {

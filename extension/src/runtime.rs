@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use osquery_ebpf_probes::event::EventKind;
 use osquery_ebpf_probes::host::online_cpus;
-use osquery_ebpf_probes::source::{PathFilter, RingBytes, Sink, SourceConfig, TierWish};
+use osquery_ebpf_probes::source::{
+    Exclusions, PathFilter, RingBytes, Sink, SourceConfig, TierWish,
+};
 use osquery_ebpf_tables::engine::TICK;
 use osquery_ebpf_tables::scan::Tables;
 use osquery_ebpf_tables::status::StatusProvider;
@@ -27,6 +29,9 @@ pub trait Engine: Tables + Sink {
 
     /// Which files are watched, by the last configuration.
     fn paths(&self) -> Arc<dyn PathFilter>;
+
+    /// What is left out, by the last settings.
+    fn exclusions(&self) -> Exclusions;
 
     /// Whether the configuration asks for opens and reads of some files.
     fn wants_file_access(&self) -> bool;
@@ -231,5 +236,6 @@ fn source_config(settings: &Settings, engine: &dyn Engine) -> SourceConfig {
             file: ring(settings.ring_file, default.file),
         },
         own_pid: std::process::id(),
+        exclude: engine.exclusions(),
     }
 }

@@ -79,6 +79,26 @@ static __always_inline void output(u32 type, void *record, u64 size)
 		count(type, WIRE_LOST_RING);
 }
 
+/* Real ids of users whose doings are left out. The loader sets the size, and what is in it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, __u32);
+	__type(value, __u8);
+} quiet_users SEC(".maps");
+
+/*
+ * Not asked for exec, fork and exit: whoever is excluded may execute, or become, what is not, and
+ * then the record of its execution, its parent and its end are needed. Those rows are left out in
+ * user space.
+ */
+static __always_inline bool is_quiet_user(void)
+{
+	u32 uid = bpf_get_current_uid_gid();
+
+	return bpf_map_lookup_elem(&quiet_users, &uid);
+}
+
 /* Whether this process's doings are left out, as asked. Counts it if so. */
 static __always_inline bool left_out(u32 type, u32 tgid)
 {

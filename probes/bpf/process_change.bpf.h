@@ -104,6 +104,10 @@ static __always_inline void report_setid(const struct change *before, struct tas
 		return;
 	if (left_out(WIRE_SETID, bpf_get_current_pid_tgid() >> 32))
 		return;
+	if (is_quiet_user()) {
+		count(WIRE_SETID, WIRE_FILTERED);
+		return;
+	}
 	setid = reserve(WIRE_SETID, sizeof(*setid));
 	if (!setid)
 		return;
@@ -126,6 +130,10 @@ static __always_inline void report_namespace(const struct change *before, struct
 		return;
 	if (left_out(WIRE_NAMESPACE, bpf_get_current_pid_tgid() >> 32))
 		return;
+	if (is_quiet_user()) {
+		count(WIRE_NAMESPACE, WIRE_FILTERED);
+		return;
+	}
 	change = reserve(WIRE_NAMESPACE, sizeof(*change));
 	if (!change)
 		return;

@@ -55,7 +55,8 @@ static __always_inline void on_syn_sent(struct sock *sk)
 		return;
 	if (!of_user(sk) && !(called && socket_protocol((void *)call->sk) == IPPROTO_MPTCP))
 		return;
-	if (!call && own())
+	/* Where there was an enter, it has counted it. */
+	if (!call && is_quiet())
 		return;
 	fill_task(&conn.owner, (void *)bpf_get_current_task());
 	fill_remote(&conn.remote, sk);
@@ -65,6 +66,8 @@ static __always_inline void on_syn_sent(struct sock *sk)
 		call->sk = key;
 		call->flags &= ~CALL_AGAIN;
 		conn.start = call->start;
+	} else if (quiet_peer(&conn.remote)) {
+		return;
 	} else {
 		conn.start = bpf_ktime_get_boot_ns();
 		conn.announced = 1;
@@ -114,7 +117,7 @@ static __always_inline void on_listen(struct sock *sk)
 
 	if (bpf_map_lookup_elem(&calls, &thread) || !of_user(sk))
 		return;
-	if (own())
+	if (is_quiet())
 		return;
 	report_unseen(sk, WIRE_SOCKET_LISTEN, 0);
 }

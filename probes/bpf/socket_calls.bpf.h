@@ -52,7 +52,7 @@ static __always_inline bool begin_call(struct call *call, struct sock *sk, u8 ac
 {
 	if (!sk || !wanted(BPF_CORE_READ(sk, __sk_common.skc_family)))
 		return false;
-	if (left_out(WIRE_SOCKET, bpf_get_current_pid_tgid() >> 32))
+	if (quiet())
 		return false;
 	call->start = bpf_ktime_get_boot_ns();
 	call->sk = (u64)sk;
@@ -102,6 +102,7 @@ static __always_inline void finish_connect(struct call *call, s32 result)
 	u64 key = call->sk;
 	struct connection *conn = bpf_map_lookup_elem(&connections, &key);
 	u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	struct wire_end to = {};
 	bool open;
 
 	/*
@@ -118,6 +119,16 @@ static __always_inline void finish_connect(struct call *call, s32 result)
 		result = -EINTR;
 	if (family == AF_UNIX) {
 		report_unix(call, sk, WIRE_SOCKET_CONNECT, call->name, call->fd, result);
+		return;
+	}
+	if (has_remote(call, WIRE_SOCKET_CONNECT, result))
+		fill_remote(&to, sk);
+	else if (conn)
+		to = conn->remote;
+	if (!to.family)
+		fill_given(&to, call);
+	if (quiet_peer(&to)) {
+		bpf_map_delete_elem(&connections, &key);
 		return;
 	}
 	report_inet(call, conn, sk, WIRE_SOCKET_CONNECT, call->name, call->fd, result);
@@ -155,6 +166,8 @@ static __always_inline void finish_accepted(struct sock *sk, u8 name, s32 fd)
 	conn.start = bpf_ktime_get_boot_ns();
 	conn.announced = 1;
 	conn.outcome = OUTCOME_ESTABLISHED;
+	if (quiet_peer(&conn.remote))
+		return;
 	report_inet(NULL, &conn, sk, WIRE_SOCKET_ACCEPT, name, fd, fd < 0 ? 0 : fd);
 	if (bpf_map_update_elem(&connections, &key, &conn, BPF_ANY)) {
 		count(WIRE_CONNECTION, WIRE_LOST_STATE);
@@ -187,7 +200,8 @@ static __always_inline void finish_accept(struct call *call, u8 name, s32 result
 
 	if (!sk || !wanted(BPF_CORE_READ(sk, __sk_common.skc_family)) || restarts(result))
 		return;
-	if (!call && own())
+	/* Where there was an enter, it has counted it. */
+	if (!call && is_quiet())
 		return;
 	if (result >= 0)
 		accepted(call, sk, name, result);
@@ -200,8 +214,14 @@ static __always_inline void finish_accept(struct call *call, u8 name, s32 result
 static __always_inline void finish_local(struct call *call, s32 result)
 {
 	struct sock *sk = (void *)call->sk;
+	struct wire_end at = {};
 
 	if (restarts(result))
+		return;
+	fill_local(&at, sk);
+	if (call->action == WIRE_SOCKET_BIND && result)
+		fill_given(&at, call);
+	if (quiet_peer(&at))
 		return;
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
 		report_unix(call, sk, call->action, call->name, call->fd, result);
@@ -264,7 +284,8 @@ static __always_inline int sending(u8 name, s32 fd, struct sock *sk, u64 inode, 
 	call.flags = CALL_DATAGRAM;
 	if (bpf_map_update_elem(&peers, &peer, &seen, BPF_ANY))
 		count(WIRE_SOCKET, WIRE_LOST_STATE);
-	remember_call(&call);
+	if (!quiet_peer(&to))
+		remember_call(&call);
 	return 0;
 }
 

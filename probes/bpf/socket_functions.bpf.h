@@ -175,7 +175,7 @@ int graft(arguments *ctx)
 		return 0;
 	if (!wanted(BPF_CORE_READ(sk, __sk_common.skc_family)))
 		return 0;
-	if (left_out(WIRE_SOCKET, bpf_get_current_pid_tgid() >> 32))
+	if (quiet())
 		return 0;
 	accepted(NULL, sk, named_call(WIRE_SOCKET_ACCEPT, NULL, &fd), -1);
 	return 0;

@@ -7,6 +7,7 @@
 
 #include "common.bpf.h"
 #include "socket.bpf.h"
+#include "socket_exclude.bpf.h"
 
 /* Counted where a thread's call could not be remembered. The loader sets the size. */
 struct {
@@ -61,12 +62,6 @@ static __always_inline bool wanted(u16 family)
 		return false;
 	now = bpf_map_lookup_elem(&switches, &zero);
 	return now && now->unix_sockets;
-}
-
-/* Where an enter, if there was one, has already counted it as left out. */
-static __always_inline bool own(void)
-{
-	return bpf_get_current_pid_tgid() >> 32 == config.own_tgid;
 }
 
 /*

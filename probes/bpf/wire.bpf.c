@@ -20,6 +20,8 @@ enum wire_socket_action anchor_socket_action;
 enum wire_socket_call anchor_socket_call;
 enum wire_socket_known anchor_socket_known;
 struct wire_socket_switches anchor_socket_switches;
+struct wire_network_key anchor_network_key;
+struct wire_mark anchor_mark;
 struct wire_socket anchor_socket;
 struct wire_unix anchor_unix;
 struct wire_connection anchor_connection;

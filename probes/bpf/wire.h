@@ -62,6 +62,28 @@ struct wire_socket_switches {
 	__u32 datagram_peers;
 };
 
+/*
+ * A network of excluded peers, as a key of a trie. IPv4 and its v4-mapped form are one family,
+ * whose addresses have four bytes; `bits` counts the family's byte too.
+ */
+struct wire_network_key {
+	__u32 bits;
+	/* 4 or 6. */
+	__u8 family;
+	__u8 address[16];
+	__u8 reserved[3];
+};
+
+/* A process whose program is excluded: only as long as it is the same process and runs that file.
+ */
+struct wire_mark {
+	/* Of the group leader, in ticks of WIRE_TICK ns, which is all that /proc tells. */
+	__u64 start;
+	__u64 ino;
+	__u32 dev;
+	__u32 reserved;
+};
+
 struct wire_header {
 	/* Bytes of this record, this header included. The ring's own record may be longer. */
 	__u32 length;

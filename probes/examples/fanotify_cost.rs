@@ -94,6 +94,7 @@ fn watch(path: PathBuf, sink: &Arc<Counter>) -> Result<Box<dyn Running>> {
         tier: TierWish::Auto,
         ring_bytes: RingBytes::default(),
         own_pid: 0,
+        exclude: Default::default(),
     };
     let sink: Arc<dyn Sink> = Arc::<Counter>::clone(sink);
     Box::new(Fanotify::new()).start(&config, sink).map_err(std::io::Error::other)

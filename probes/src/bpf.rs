@@ -13,6 +13,7 @@ use crate::event::{EventKind, SourceKind};
 use crate::source::{KindHealth, Running, Sink, Source, SourceConfig, StartError};
 
 mod collector;
+mod exclude;
 mod health;
 mod libbpf;
 mod loader;
@@ -24,6 +25,7 @@ mod tests;
 pub mod tracepoint;
 
 use collector::Collector;
+use exclude::{Marker, Marking};
 use health::Kept;
 use loader::HostFacts;
 use probe::ObjectSpec;
@@ -77,13 +79,16 @@ impl Source for BpfSource {
             rings.push((spec.concern, ring));
             kept.push(lane);
         }
+        let marker = Arc::new(Marker::default());
+        mark(&marker, &kept, config)?;
+        let sink = Arc::new(Marking { marker: Arc::clone(&marker), sink });
         let collector = Collector::start(rings, sink).map_err(|error| StartError {
             source_kind: SourceKind::Bpf,
             what: "start the thread that reads the rings".to_owned(),
             why: error.to_string(),
             remedy: "raise the limits on threads and open files".to_owned(),
         })?;
-        Ok(Box::new(BpfRunning { lanes: Mutex::new(kept), collector }))
+        Ok(Box::new(BpfRunning { lanes: Mutex::new(kept), collector, marker }))
     }
 }
 
@@ -103,6 +108,17 @@ struct BpfRunning {
     /// Dropped first, so that nothing is produced that nobody reads.
     lanes: Mutex<Vec<Kept>>,
     collector: Collector,
+    marker: Arc<Marker>,
+}
+
+/// Has the processes marked whose programs are left out, if there is someone to see the marks.
+fn mark(marker: &Marker, lanes: &[Kept], config: &SourceConfig) -> Result<(), StartError> {
+    let mut marks = None;
+    for lane in lanes.iter().filter(|lane| config.wants(lane.concern())) {
+        marks = lane.marks().map_err(start_error)?.or(marks);
+    }
+    marker.set(marks, config.exclude.programs.clone());
+    Ok(())
 }
 
 impl Running for BpfRunning {
@@ -137,6 +153,7 @@ impl Running for BpfRunning {
         for lane in lanes.iter_mut().filter(|lane| config.wants(lane.concern())) {
             lane.reconfigure(config).map_err(start_error)?;
         }
+        mark(&self.marker, &lanes, config)?;
         for lane in lanes.extract_if(.., |lane| !config.wants(lane.concern())) {
             let concern = lane.concern();
             // Detaches its programs, so that the ring gets no more.

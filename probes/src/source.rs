@@ -4,6 +4,7 @@
 //! [`Running`] handle is dropped or stopped. What it could not deliver it counts; it never blocks
 //! the kernel and never waits for the sink longer than the sink's own bound.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +74,24 @@ pub struct SourceConfig {
     pub ring_bytes: RingBytes,
     /// Our own process, whose doings are never reported.
     pub own_pid: u32,
+    /// What is left out where it happens, as far as a source can. The sink holds what it gets
+    /// against the same list.
+    pub exclude: Exclusions,
 }
+
+/// What an operator does not want to see of sockets and of changes of ids and namespaces.
+#[derive(Clone, Default)]
+pub struct Exclusions {
+    /// Real ids of users.
+    pub users: Vec<u32>,
+    /// Peers, as address and how many of its bits count. None is v4-mapped.
+    pub networks: Vec<(IpAddr, u8)>,
+    /// Whether nothing is wanted of who runs the executable with this path. `None`: of all.
+    pub programs: Option<Programs>,
+}
+
+/// Says yes to the paths of executables.
+pub type Programs = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 impl SourceConfig {
     /// Whether any kind of this concern is wanted.

@@ -70,6 +70,7 @@ pub fn config(concerns: &[Concern]) -> SourceConfig {
         tier: TierWish::Auto,
         ring_bytes: crate::source::RingBytes::default(),
         own_pid: 1,
+        exclude: Default::default(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use osquery_ebpf_probes::clock::{self, BootId, Clock};
 use osquery_ebpf_probes::event::RawEvent;
 use osquery_ebpf_probes::proc::{self, ProcProcess};
-use osquery_ebpf_probes::source::{PathFilter, Sink};
+use osquery_ebpf_probes::source::{Exclusions, PathFilter, Programs, Sink};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::catalog::{EXITS, FILES, HEALTH, PROCESS_FILES, PROCESSES, SOCKETS, STATISTICS, TABLES};
@@ -20,7 +20,7 @@ use crate::cursor::View;
 use crate::exclude::Selection;
 use crate::hash::{Algorithms, HashCache, Hasher};
 use crate::identity::Identity;
-use crate::options::{OptionError, Options};
+use crate::options::{Network, OptionError, Options};
 use crate::query::Rows;
 use crate::record::Record;
 use crate::rows::MadeRows;
@@ -199,6 +199,20 @@ impl EventTables {
     /// Which files are watched, for sources.
     pub fn watch(&self) -> Arc<dyn PathFilter> {
         Arc::clone(&self.active.read().watch) as Arc<dyn PathFilter>
+    }
+
+    /// What is left out, for sources that can leave it out themselves.
+    pub fn exclusions(&self) -> Exclusions {
+        let active = Arc::clone(&self.active.read());
+        let exclude = &active.options.exclude;
+        Exclusions {
+            users: exclude.uids.clone(),
+            networks: exclude.addresses.iter().map(Network::canonical).collect(),
+            programs: (!exclude.processes.is_empty()).then(|| -> Programs {
+                let active = Arc::clone(&active);
+                Arc::new(move |path: &[u8]| active.selection.excludes_process(Some(path)))
+            }),
+        }
     }
 
     /// Whether opens and reads of some watched files are wanted.

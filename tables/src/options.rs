@@ -127,6 +127,13 @@ impl std::str::FromStr for Network {
 }
 
 impl Network {
+    /// Its address and bits, as an IPv4 network where it holds v4-mapped addresses only.
+    pub fn canonical(&self) -> (IpAddr, u8) {
+        let address = self.address.to_canonical();
+        let mapped = self.address.is_ipv6() && address.is_ipv4();
+        (address, if mapped { self.bits.saturating_sub(96) } else { self.bits })
+    }
+
     /// Whether an address is of this network. A v4-mapped address counts as the IPv4 address it is.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address.to_canonical(), address.to_canonical()) {

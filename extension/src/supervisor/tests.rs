@@ -125,6 +125,7 @@ fn config(kinds: &[EventKind]) -> SourceConfig {
         tier: TierWish::Auto,
         ring_bytes: RingBytes::default(),
         own_pid: 1,
+        exclude: Default::default(),
     }
 }
 

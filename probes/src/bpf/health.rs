@@ -2,7 +2,8 @@
 //! the collector read, and which programs there are at all.
 
 use super::collector::Tally;
-use super::libbpf::{CounterMap, Refused};
+use super::exclude;
+use super::libbpf::{CounterMap, Refused, Table};
 use super::loader::{self, Decision, HostFacts, Lane, Part};
 use super::probe::{Duty, ObjectSpec, Tier};
 use super::ring::Ring;
@@ -76,11 +77,22 @@ impl Kept {
         if let (Some(value), Some(part)) = ((self.spec.switches)(config), self.parts.first()) {
             part.loaded.set_switches(&value)?;
         }
+        if let Some(part) = self.parts.first() {
+            exclude::hold(&part.loaded, &config.exclude)?;
+        }
         self.parts.iter_mut().for_each(|part| part.rest(config));
         // The first has the maps.
         let mut first = true;
         self.parts.retain(|part| std::mem::take(&mut first) || !part.decisions.is_empty());
         Ok(())
+    }
+
+    /// Where processes are marked as running an excluded program.
+    ///
+    /// # Errors
+    /// [`Refused`]: no descriptor is left.
+    pub fn marks(&self) -> Result<Option<Table>, Refused> {
+        self.parts.first().map_or(Ok(None), |part| part.loaded.table(exclude::MARKS))
     }
 
     /// Detaches every program.

@@ -250,6 +250,17 @@ impl Loaded {
             .map_err(|error| Refused::new(what, &error))
     }
 
+    /// A map whose entries are ours to put in. `None`: the object has none of that name.
+    ///
+    /// # Errors
+    /// [`Refused`]: no descriptor is left.
+    pub fn table(&self, name: &str) -> Result<Option<Table>, Refused> {
+        let Some(map) = self.object.maps().find(|map| map.name() == name) else { return Ok(None) };
+        let what = format!("{}: map {name}", self.name);
+        let map = MapHandle::try_from(&map).map_err(|error| Refused::new(what, &error))?;
+        Ok(Some(Table { map }))
+    }
+
     /// A handle to the counters.
     ///
     /// # Errors
@@ -283,6 +294,32 @@ fn program_info(fd: BorrowedFd<'_>) -> Option<libbpf_sys::bpf_prog_info> {
         libbpf_sys::bpf_prog_get_info_by_fd(fd.as_raw_fd(), &raw mut info, &raw mut length)
     };
     (failed == 0).then_some(info)
+}
+
+/// A hash or trie that user space fills and programs only read.
+pub struct Table {
+    map: MapHandle,
+}
+
+impl Table {
+    /// Puts an entry in. False: there is no room.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> bool {
+        self.map.update(key, value, MapFlags::ANY).is_ok()
+    }
+
+    /// Takes an entry out, if it is there.
+    pub fn remove(&self, key: &[u8]) {
+        // That it is not there is as good.
+        let _ = self.map.delete(key);
+    }
+
+    /// Has exactly these keys in, each with the value 1, as far as there is room. What stays is
+    /// never out in between. Gives how many found no room.
+    pub fn hold(&self, keys: &[Vec<u8>]) -> usize {
+        let gone: Vec<Vec<u8>> = self.map.keys().filter(|key| !keys.contains(key)).collect();
+        gone.iter().for_each(|key| self.remove(key));
+        keys.iter().filter(|key| !self.put(key, &[1])).count()
+    }
 }
 
 /// The per-CPU counters of an object.

@@ -9,6 +9,7 @@ use std::cell::OnceCell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 
+use super::exclude;
 use super::libbpf::{Attached, CounterMap, KernelTypes, Loaded, Opened, Refused};
 use super::objects::TRAMPOLINE;
 use super::probe::{
@@ -221,6 +222,7 @@ pub fn load(
     if let Some(switches) = (spec.switches)(config) {
         loaded.set_switches(&switches)?;
     }
+    exclude::hold(&loaded, &config.exclude)?;
     let (part, again) = attach_all(loaded, planned, host);
     let mut parts = load_rest(spec, config, host, &part.loaded, again);
     parts.insert(0, part);

@@ -47,7 +47,11 @@ static HEALTH_COLUMNS: [Column; 43] = [
         "Hook runs the kernel skipped, and in-flight state it had no room for.",
     ),
     column("malformed", BigInt, "Records that made no sense."),
-    column("filtered_kernel", BigInt, "Events the kernel side left out as asked."),
+    column(
+        "filtered_kernel",
+        BigInt,
+        "Events the kernel side left out as asked: excluded, or our own.",
+    ),
     column("excluded", BigInt, "Events left out here as asked."),
     column("truncated", BigInt, "Events with a part that was cut; they are stored."),
     column("stored", BigInt, "Events put into their table: held + evicted + expired."),

@@ -76,3 +76,13 @@ fn a_relative_exclusion_is_refused() {
     let options = Options { exclude, ..Options::default() };
     assert_eq!(Selection::new(&options).unwrap_err(), OptionError::RelativePattern("tmp/%".into()));
 }
+
+#[test]
+fn a_network_has_one_form_whichever_way_it_is_written() {
+    let canonical = |network: &str| network.parse::<Network>().unwrap().canonical();
+    let is = |address: &str, bits| (address.parse::<std::net::IpAddr>().unwrap(), bits);
+    assert_eq!(canonical("10.0.0.0/8"), is("10.0.0.0", 8));
+    assert_eq!(canonical("::ffff:10.0.0.0/104"), is("10.0.0.0", 8));
+    assert_eq!(canonical("2001:db8::/32"), is("2001:db8::", 32));
+    assert_eq!(canonical("::/0"), is("::", 0));
+}

@@ -92,6 +92,7 @@ fn config(kinds: &[EventKind]) -> SourceConfig {
         tier: TierWish::Auto,
         ring_bytes: crate::source::RingBytes::default(),
         own_pid: 1,
+        exclude: Default::default(),
     }
 }
 

@@ -116,6 +116,7 @@ fn config() -> SourceConfig {
         ring_bytes: RingBytes::default(),
         // The tests themselves fork, and want to see it.
         own_pid: 0,
+        exclude: Default::default(),
     }
 }
 

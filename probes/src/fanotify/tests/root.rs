@@ -86,6 +86,7 @@ fn config(roots: Vec<Root>) -> SourceConfig {
         ring_bytes: RingBytes::default(),
         // What the tests do themselves is to be seen.
         own_pid: u32::MAX,
+        exclude: Default::default(),
     }
 }
 

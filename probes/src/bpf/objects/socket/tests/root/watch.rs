@@ -79,6 +79,7 @@ pub fn everything() -> SourceConfig {
         tier: tier(),
         ring_bytes: RingBytes::default(),
         own_pid: 0,
+        exclude: Default::default(),
     }
 }
 
