@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::config::{Document, Settings, SourceChoice, TierChoice, read_section};
+use crate::memory;
 use crate::stop::Stop;
 use crate::supervisor::{LOOK, Plan, Sources};
 
@@ -60,6 +61,9 @@ pub trait Engine: Tables + Sink {
 /// takes minutes, and nobody at a prompt does.
 const CONNECTS: Duration = Duration::from_secs(3);
 
+/// Between two returns of free memory to the kernel: evicted events leave holes in the heap.
+const GIVE_BACK: Duration = Duration::from_secs(30);
+
 /// Makes the ladder for some settings.
 pub type Ladder = Box<dyn Fn(&Settings) -> Plan + Send + Sync>;
 
@@ -97,7 +101,7 @@ impl Runtime {
             let (sources, stop) = (Arc::clone(&sources), Arc::clone(&stop));
             let engine = Arc::clone(&engine);
             move || {
-                let mut looked = Instant::now();
+                let (mut looked, mut given_back) = (Instant::now(), Instant::now());
                 while !stop.requested() {
                     if engine.tick() {
                         stop.wait(TICK);
@@ -107,6 +111,10 @@ impl Runtime {
                     if looked.elapsed() >= LOOK {
                         sources.look_after();
                         looked = Instant::now();
+                    }
+                    if given_back.elapsed() >= GIVE_BACK {
+                        memory::give_back();
+                        given_back = Instant::now();
                     }
                 }
             }

@@ -24,7 +24,8 @@ use slab::{List, Slab};
 /// Processes kept. Linux's default `pid_max` is the same number.
 pub const MAX_PROCESSES: usize = 32_768;
 
-/// Bytes kept, all told.
+/// Bytes kept of processes and their strings. The tables they are found by grow ahead of need, and may
+/// be a fifth more.
 pub const MAX_BYTES: usize = 12 << 20;
 
 /// Argument bytes kept of one process, for the columns that tell of other processes. An exec's own

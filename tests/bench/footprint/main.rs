@@ -43,6 +43,8 @@ struct Arguments {
     compare: Option<PathBuf>,
 }
 
+/// After this long, memory that was only needed for a moment has been returned to the kernel.
+const RETURNED: Duration = Duration::from_secs(32);
 /// How often each query and each latency is taken.
 const ROUNDS: usize = 15;
 /// Events of each kind that are held when memory and queries are measured; the default bound.
@@ -158,7 +160,10 @@ fn everything(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
             done(observed.mixed(FILL_SECONDS, 0.0, of)?)?;
         }
     }
-    let full = observed.settled()?;
+    observed.settled()?;
+    // Free memory is returned now and then only.
+    std::thread::sleep(RETURNED);
+    let full = observed.health()?;
     for kind in ["exec", "socket", "file"] {
         figures.one(&format!("held: {kind}"), "events", full.count(kind, "held") as f64);
         let (bytes, held) = (full.count(kind, "held_bytes"), full.count(kind, "held"));
