@@ -56,7 +56,7 @@ const NICE: i32 = -4;
 const AGAIN_NS: u64 = 5_000_000;
 
 /// How long a flush may take. Who asked for it has a deadline of its own.
-const FLUSH_NS: u64 = 5_000_000_000;
+const FLUSH_NS: u64 = 10_000_000_000;
 
 /// Daemons that give up if the kernel already sends records to somebody when they start.
 const DAEMONS: [&[u8]; 3] = [b"auditd", b"go-audit", b"auditbeat"];
@@ -228,12 +228,12 @@ impl Work {
 
     /// Reads what there is, to be given out in order. Whether that was all.
     fn read(&mut self) -> io::Result<bool> {
-        let now_ns = boot_now_ns();
+        let since_ns = boot_now_ns();
         let buffers = &mut self.buffers;
         buffers.places.set_clock(buffers.clock.base());
         let (assembler, groups) = (&mut buffers.assembler, &mut buffers.groups);
         let (changed, asked) = (&mut buffers.rules_changed, &mut buffers.asked_to_leave);
-        let mut all = self.stream.drain(now_ns, |record, payload| {
+        let mut all = self.stream.drain(since_ns, |record, payload| {
             match record {
                 kind::REPLACE => *asked = true,
                 kind::CONFIG_CHANGE => *changed |= removes_a_rule(payload),
@@ -241,14 +241,24 @@ impl Work {
             }
             // An answer to what we asked is no record.
             if record >= FIRST_RECORD {
-                assembler.push(record, payload, now_ns, groups);
+                assembler.push(record, payload, since_ns, groups);
             }
         })?;
+        let now_ns = boot_now_ns();
         buffers.assembler.expire(now_ns, &mut buffers.groups);
         // What the connector tells of was queued when it happened, before audit's thread in the
-        // kernel got to send what it tells of the same. So it is read second and goes first.
+        // kernel got to send what it tells of the same. So it is read second and goes first; all of it
+        // that is as old, or an exec would be told once for audit and once for the connector.
         if let Some(reader) = &mut self.connector {
-            all &= reader.drain(&mut self.buffers.arrived)?;
+            loop {
+                if reader.drain(&mut self.buffers.arrived)? {
+                    break;
+                }
+                if reader.newest_ns() > now_ns {
+                    all = false;
+                    break;
+                }
+            }
         }
         self.sort(now_ns);
         Ok(all)
@@ -377,6 +387,7 @@ impl Work {
         let since_ns = boot_now_ns();
         let give_up = since_ns.saturating_add(FLUSH_NS);
         let mut passed = false;
+        let mut passed_ns = None;
         let mut settle_by = None;
         loop {
             if !passed {
@@ -386,8 +397,12 @@ impl Work {
             }
             while !self.read()? {}
             let now_ns = boot_now_ns();
-            let open = self.buffers.assembler.has_open_before(now_ns);
-            if passed && !open {
+            if passed && passed_ns.is_none() {
+                passed_ns = Some(now_ns);
+            }
+            // What others begin meanwhile is nobody's to wait for.
+            let open = |passed_ns| self.buffers.assembler.has_open_before(passed_ns);
+            if passed_ns.is_some_and(|passed_ns| !open(passed_ns)) {
                 let settle_by = *settle_by.get_or_insert(now_ns.saturating_add(PATIENCE_NS));
                 self.buffers.writes.hasten(now_ns);
                 self.buffers.settle.hasten(now_ns);

@@ -27,6 +27,10 @@ const PROTOCOL: i32 = 11;
 /// How long the kernel may take to say that it will send.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
+/// Room while the answer is awaited, lest the events that come meanwhile, if somebody else listens
+/// already, push it out.
+const ANSWER_ROOM: usize = 1 << 20;
+
 /// Datagrams read in one go, so that whoever reads gets to its other work within a few milliseconds.
 pub const MAX_AT_ONCE: usize = 64;
 
@@ -62,6 +66,7 @@ pub struct Reader {
     spaces: Spaces,
     gaps: Gaps,
     counts: Counts,
+    newest_ns: u64,
     own_pid: u32,
 }
 
@@ -73,7 +78,7 @@ impl Reader {
     /// namespaces.
     pub fn open(buffer_bytes: usize, own_pid: u32) -> io::Result<Self> {
         let socket = Netlink::open(PROTOCOL, 1 << (CN_IDX_PROC - 1))?;
-        let buffer_bytes = socket.set_receive_buffer(buffer_bytes)?;
+        socket.set_receive_buffer(buffer_bytes.max(ANSWER_ROOM))?;
         let mut reader = Self {
             socket,
             buffer_bytes,
@@ -81,10 +86,12 @@ impl Reader {
             spaces: Spaces::default(),
             gaps: Gaps::default(),
             counts: Counts::default(),
+            newest_ns: 0,
             own_pid,
         };
         reader.request(true)?;
         reader.await_answer()?;
+        reader.buffer_bytes = reader.socket.set_receive_buffer(buffer_bytes)?;
         reader.count_dropped();
         Ok(reader)
     }
@@ -144,6 +151,7 @@ impl Reader {
                 }
             }
             let time_ns = frame.monotonic_ns.saturating_add(boot_offset);
+            self.newest_ns = self.newest_ns.max(time_ns);
             if let Some(arrived) = self.event(frame.event, time_ns) {
                 if let Some(given) = self.counts.given.get_mut(arrived.event.kind().index()) {
                     *given = given.saturating_add(1);
@@ -166,6 +174,11 @@ impl Reader {
     /// The totals.
     pub fn counts(&self) -> Counts {
         Counts { lost: self.gaps.lost(), ..self.counts }
+    }
+
+    /// When the newest of what was read happened, `CLOCK_BOOTTIME` ns.
+    pub const fn newest_ns(&self) -> u64 {
+        self.newest_ns
     }
 
     /// Bytes the socket holds, as the kernel counts them.
