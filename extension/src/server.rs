@@ -52,7 +52,8 @@ pub struct Limits {
     pub idle: Duration,
     /// From a message's first byte to its last.
     pub message: Duration,
-    /// How long a peer may leave an answer unread without taking a byte of it.
+    /// How long a peer may leave an answer unread without taking a byte of it. Meanwhile it has one
+    /// of the few places for scans, so it must be less than others wait for one.
     pub stall: Duration,
 }
 
@@ -63,7 +64,7 @@ impl Default for Limits {
             message_bytes: 16 << 20,
             idle: Duration::from_secs(300),
             message: Duration::from_secs(10),
-            stall: Duration::from_secs(60),
+            stall: Duration::from_secs(10),
         }
     }
 }

@@ -83,7 +83,7 @@ mod root {
     fn connects(shell: &Path, port: u16, user: u32) {
         let script = format!(
             "for ((i = 0; i < {CONNECTS}; i++)); do exec 3<>/dev/tcp/127.0.0.1/{port}; \
-             read -t 0.01 </dev/zero -N 0; done 2>/dev/null; true"
+             read -t 0.05 <> <(:); done 2>/dev/null; true"
         );
         let status =
             Command::new(shell).args(["-c", &script]).uid(user).gid(user).status().unwrap();
@@ -164,7 +164,7 @@ mod root {
         // The same process, running something else.
         let loud = nobody("127.0.0.1:0");
         let script = format!(
-            "read -t 0.3 </dev/zero -N 0; exec {BASH} -c 'exec 3<>/dev/tcp/127.0.0.1/{loud}; true'"
+            "read -t 0.3 <> <(:); exec {BASH} -c 'exec 3<>/dev/tcp/127.0.0.1/{loud}; true'"
         );
         assert!(Command::new(&quiet).args(["-c", &script]).status().unwrap().success());
         rig.flush();
