@@ -323,7 +323,8 @@ fn start_once(common: &Common, make: Make) -> Result<(Runtime, Shell)> {
 fn statistics(arguments: &cli::Statistics, make: Make) -> Result<ExitCode> {
     check_root(&arguments.common)?;
     if arguments.common.privileges == Privileges::Drop {
-        privilege::give_up(Files::ReadOnly)?;
+        // The embedded host makes a directory for its socket.
+        privilege::give_up(Files::Writable)?;
     }
     let stop = stop_on_signals()?;
     let (runtime, shell) = start_once(&arguments.common, make)?;
