@@ -129,7 +129,7 @@ impl RingBytes {
             per_cpu.saturating_mul(cpus).clamp(least, most).next_power_of_two()
         };
         Self {
-            process: size(2 << 20, 8 << 20, 64 << 20),
+            process: size(2 << 20, 4 << 20, 64 << 20),
             socket: size(1 << 20, 4 << 20, 32 << 20),
             file: 8 << 20,
         }

@@ -32,6 +32,9 @@ pub const MAX_CONNECTS: usize = 8192;
 /// File events that wait.
 pub const MAX_FILES: usize = 8192;
 
+/// Of those, how many there is room for when none waits.
+const FILES_RESERVED: usize = 256;
+
 /// Things by socket, in the order they came, bounded.
 #[derive(Debug)]
 struct Queue<T> {
@@ -220,12 +223,11 @@ pub struct Files {
 impl Files {
     /// An event is to wait. Gives the oldest, if there is no room.
     pub fn push(&mut self, event: RawEvent, now_ns: u64) -> Option<RawEvent> {
+        let full = self.waiting.len() >= MAX_FILES;
+        let oldest = self.waiting.pop_front_if(|_| full);
+        self.hurried = self.hurried.saturating_add(u64::from(full));
         self.waiting.push_back((now_ns, event));
-        if self.waiting.len() <= MAX_FILES {
-            return None;
-        }
-        self.hurried = self.hurried.saturating_add(1);
-        self.waiting.pop_front().map(|(_, event)| event)
+        oldest.map(|(_, event)| event)
     }
 
     /// The next event whose time is up.
@@ -234,7 +236,12 @@ impl Files {
         if since.saturating_add(PROCESS_WAIT_NS) > now_ns {
             return None;
         }
-        self.waiting.pop_front().map(|(_, event)| event)
+        let event = self.waiting.pop_front().map(|(_, event)| event);
+        if self.waiting.is_empty() {
+            // What a storm needed is not kept for the next one.
+            self.waiting.shrink_to(FILES_RESERVED);
+        }
+        event
     }
 
     /// Events that wait.

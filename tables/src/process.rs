@@ -21,12 +21,12 @@ mod tests;
 pub use slab::Slot;
 use slab::{List, Slab};
 
-/// Processes kept. Linux's default `pid_max` is the same number.
-pub const MAX_PROCESSES: usize = 32_768;
+/// Processes kept: half as many as Linux has by default (`pid_max`).
+pub const MAX_PROCESSES: usize = 16_384;
 
 /// Bytes kept of processes and their strings. The tables they are found by grow ahead of need, and may
 /// be a fifth more.
-pub const MAX_BYTES: usize = 12 << 20;
+pub const MAX_BYTES: usize = 8 << 20;
 
 /// Argument bytes kept of one process, for the columns that tell of other processes. An exec's own
 /// row has all that its source collected.

@@ -145,7 +145,7 @@ impl Worker {
         let actions = actions(&Sight {
             mask,
             now: now.as_ref(),
-            before: before.as_ref(),
+            before: before.as_deref(),
             settled_before: self.settled_before,
             watched_since: self.watched_since,
             named,
@@ -189,7 +189,7 @@ impl Worker {
                 written: written && mask & libc::FAN_CLOSE_WRITE == 0,
                 unlinked: event.has(libc::FAN_DELETE) && gone,
             };
-            self.seen.insert(key, seen);
+            self.seen.insert(key, Box::new(seen));
         }
         Ok(())
     }
@@ -223,7 +223,8 @@ impl Worker {
             let attrs = object.map(|object| Attrs::new(&object.stat));
             let written = self.seen.get(&key).is_some_and(|seen| seen.written);
             let object = file_object;
-            self.seen.insert(key, Seen { attrs, object, path, written, unlinked: false });
+            let seen = Seen { attrs, object, path, written, unlinked: false };
+            self.seen.insert(key, Box::new(seen));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::event::FileObject;
 
 /// Inodes remembered at most. What falls out costs precision only: a change of mode is then an
 /// [`Attributes`](crate::event::FileAction::Attributes).
-pub const INODES_KEPT: usize = 16_384;
+pub const INODES_KEPT: usize = 8192;
 
 /// A file system's time stamp, in nanoseconds since 1970.
 pub type Stamp = i128;

@@ -77,7 +77,8 @@ pub struct Worker {
     pub(super) tree: Tree,
     pub(super) filesystems: Filesystems,
     pub(super) mounts: Mounts,
-    pub(super) seen: Recent<Seen>,
+    /// Boxed: a map has more places than values.
+    pub(super) seen: Recent<Box<Seen>>,
     /// What was done to files before they had a name.
     pub(super) nameless: Recent<u64>,
     pub(super) held: HeldBack,

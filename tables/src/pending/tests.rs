@@ -123,3 +123,16 @@ fn file_events_leave_in_order_when_their_time_is_up() {
     assert!(files.pop(now).is_none());
     assert_eq!(files.len(), 2);
 }
+
+#[test]
+fn room_that_a_storm_of_files_took_is_given_back() {
+    let mut files = Files::default();
+    for number in 0..MAX_FILES as u64 {
+        assert!(files.push(event(number), 0).is_none());
+    }
+    assert_eq!(files.push(event(MAX_FILES as u64), 0).unwrap().time_ns, 0);
+    assert_eq!((files.len(), files.hurried()), (MAX_FILES, 1));
+    let events: Vec<_> = std::iter::from_fn(|| files.pop(u64::MAX)).collect();
+    assert_eq!(numbers(&events), (1..=MAX_FILES as u64).collect::<Vec<_>>());
+    assert!(files.waiting.capacity() <= 2 * FILES_RESERVED);
+}

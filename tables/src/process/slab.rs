@@ -7,6 +7,9 @@ pub struct Slot {
     generation: u32,
 }
 
+/// Places added at once, at least.
+const GROWTH: usize = 256;
+
 /// The list a value is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum List {
@@ -53,6 +56,10 @@ impl<T> Slab<T> {
             None => {
                 let index = u32::try_from(self.nodes.len()).ok()?;
                 let (newer, older) = (None, None);
+                if self.nodes.len() == self.nodes.capacity() {
+                    // Not doubled: half of it would lie waste for as long as we run.
+                    self.nodes.reserve_exact((self.nodes.len() / 8).max(GROWTH));
+                }
                 self.nodes.push(Node { value: None, generation: 0, list, newer, older });
                 index
             }
