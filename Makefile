@@ -47,6 +47,10 @@ vm-test: test-setup
 vm-cost: test-setup
 	tests/vm/cost.sh
 
+## fuzz: throw bytes at everything that reads bytes we did not write (FUZZ_SECONDS=60 each, TARGETS=...)
+fuzz: setup
+	tests/fuzz/run.sh $(TARGETS)
+
 test-setup:
 	@packaging/setup.sh test
 
@@ -55,6 +59,8 @@ lint: setup
 	cargo fmt --all --check
 	clang-format --dry-run --Werror $$(git ls-files 'probes/bpf/*.[ch]')
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
+	cargo metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 
 ## format: write the formats that `lint` checks
 format:
@@ -84,5 +90,5 @@ UNDER_TEST := --program $(RELEASE) --workload $(BENCH)/workload
 clean:
 	cargo clean
 
-.PHONY: help setup build run install test vm-test vm-cost test-setup lint format bench soak bench-build clean
+.PHONY: help setup build run install test vm-test vm-cost test-setup lint format fuzz bench soak bench-build clean
 export SQL

@@ -20,6 +20,7 @@ if [ "${1:-}" = test ]; then
         "busybox:busybox-static"
         "python3:python3"
         "qemu-system-x86_64:qemu-system-x86"
+        "setpriv:util-linux"
         "strip:binutils"
         "unshare:util-linux"
     )

@@ -33,6 +33,7 @@ pub mod assemble;
 pub mod calls;
 pub mod control;
 pub mod decode;
+pub mod directories;
 pub mod facts;
 pub mod files;
 pub mod gaps;

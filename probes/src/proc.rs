@@ -19,6 +19,9 @@ mod tests;
 /// Argument bytes kept of one process; the rest is cut, and said to be.
 pub const MAX_CMDLINE: usize = 32 << 10;
 
+/// The same of its environment.
+pub const MAX_ENVIRON: usize = 32 << 10;
+
 /// Bytes read of any other file below `/proc/PID`. `status` has about 1.5 KB and grows with
 /// supplementary groups: `ns_pid`, which stands behind them, is unknown beyond some 1,500 of these.
 const MAX_FILE: usize = 16 << 10;
@@ -97,6 +100,17 @@ impl ProcProcess {
 /// Reads the process that `pid` is, or is a thread of; some 20 µs. `None`: there is none.
 pub fn read(pid: u32) -> Option<ProcProcess> {
     Reader::default().process(pid)
+}
+
+/// Reads the environment that a process was given with the program it runs, and says whether it was
+/// cut. Whoever asks makes sure that the process has a program: one without memory of its own seems to
+/// have no variables.
+pub fn environment(pid: u32) -> (Strings, bool) {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(dir) = openat(CWD, format!("/proc/{pid}"), flags, Mode::empty()) else {
+        return (Strings::default(), false);
+    };
+    Reader::default().environment(&dir)
 }
 
 /// Reads every process, older before younger, so that parents come before children.
@@ -184,7 +198,17 @@ impl Reader {
         let Some(read) = self.file(dir, "cmdline", MAX_CMDLINE + 1) else {
             return (Strings::default(), false);
         };
-        parse::cmdline(read, MAX_CMDLINE)
+        if read.is_empty() {
+            return (Strings::default(), false);
+        }
+        parse::strings(read, MAX_CMDLINE)
+    }
+
+    fn environment(&mut self, dir: &OwnedFd) -> (Strings, bool) {
+        let Some(read) = self.file(dir, "environ", MAX_ENVIRON + 1) else {
+            return (Strings::default(), false);
+        };
+        parse::strings(read, MAX_ENVIRON)
     }
 
     fn link(&mut self, dir: &OwnedFd, name: &str) -> Option<Vec<u8>> {

@@ -1,8 +1,10 @@
 //! What the end-to-end tests share: where the programs are, running the shell once, and reading the
 //! rows it prints.
 
+mod auditd;
 mod served;
 
+pub use auditd::{Auditd, audit_pid, audit_state, auditctl};
 pub use served::Served;
 
 use std::path::{Path, PathBuf};

@@ -55,6 +55,15 @@ impl Served {
         Pid::from_raw(self.0.id().cast_signed())
     }
 
+    /// Kills it, so that it can put nothing back.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub fn kill(mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait().map(drop)
+    }
+
     /// CPU time that all its threads have used, in user and kernel mode.
     ///
     /// # Errors
@@ -82,8 +91,10 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // One that has ended by itself has nothing left to be told.
-        let _ = kill(self.pid(), Signal::SIGTERM);
-        let _ = self.0.wait();
+        // One that has ended has nothing left to be told, and its pid may be another's.
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let _ = kill(self.pid(), Signal::SIGTERM);
+            let _ = self.0.wait();
+        }
     }
 }

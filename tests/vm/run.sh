@@ -31,9 +31,13 @@ readonly GROUPS_ALL=(
     "socket:2:bpf::objects::socket::tests::root --show-output"
     "connector:-:connector::tests::root --skip of_thirty_thousand_execs"
     "fanotify:-:fanotify::tests::root"
+    # The program itself where BPF may not be used (audit.guest.sh), in a machine of its own with audit
+    # on, and in another with it off; what follows are the kernel's arguments.
+    "audit:on:"
+    "audit:off:audit=0 lockdown=confidentiality"
 )
 # The others start tools that the machines do not have, and those of fanotify want file systems.
-readonly GROUPS_DEFAULT="size process socket"
+readonly GROUPS_DEFAULT="size process socket audit"
 
 work=$(mktemp -d)
 trap 'jobs -pr | xargs -r kill 2>/dev/null || true; rm -rf "$work"' EXIT
@@ -41,28 +45,50 @@ trap 'jobs -pr | xargs -r kill 2>/dev/null || true; rm -rf "$work"' EXIT
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=(bullseye bookworm bookworm-backports sid)
 
-wanted=()
+wanted=() probes=() apart=()
 for group in "${GROUPS_ALL[@]}"; do
     case " ${VM_GROUPS:-$GROUPS_DEFAULT} " in
     *" ${group%%:*} "*) wanted+=("$group") ;;
     *) echo "not run here: tests of ${group%%:*} (VM_GROUPS names what is)" ;;
     esac
 done
+for group in "${wanted[@]}"; do
+    case $group in
+    audit:*) apart+=("$group") ;;
+    *) probes+=("$group") ;;
+    esac
+done
+
+# The program, and Debian's tools to look at audit with, which run by the loader beside them.
+files_apart=()
+if [ ${#apart[@]} -gt 0 ]; then
+    if ! cargo build --locked --package osquery-ebpf >"$work/build" 2>&1; then
+        cat "$work/build" >&2
+        exit $FAILED
+    fi
+    built=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/debug/osquery-ebpf
+    strip --strip-debug -o "$work/osquery-ebpf" "$built"
+    tools=("$(command -v auditctl)" "$(command -v setpriv)")
+    mapfile -t libraries < <(ldd "${tools[@]}" | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p' | sort -u)
+    files_apart=("$work/osquery-ebpf" "${tools[@]}" "${libraries[@]}" /lib64/ld-linux-x86-64.so.2)
+fi
 
 # The test binary, without what only a debugger needs: it is copied into every machine's memory.
-if ! cargo test --locked --package osquery-ebpf-probes --lib --no-run >"$work/build" 2>&1; then
-    cat "$work/build" >&2
-    exit $FAILED
+if [ ${#probes[@]} -gt 0 ]; then
+    if ! cargo test --locked --package osquery-ebpf-probes --lib --no-run >"$work/build" 2>&1; then
+        cat "$work/build" >&2
+        exit $FAILED
+    fi
+    binary=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$work/build" | tail -n 1)
+    strip --strip-debug -o "$work/probes-tests" "$binary"
 fi
-binary=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$work/build" | tail -n 1)
-strip --strip-debug -o "$work/probes-tests" "$binary"
 
 # One test after another: while one loads programs, the kernel skips those of others on the same CPU.
 {
     echo '#!/bin/sh'
     echo 'mount -t cgroup2 cgroup2 /sys/fs/cgroup'
     echo 'status=0'
-    for group in "${wanted[@]}"; do
+    for group in "${probes[@]}"; do
         IFS=: read -r name tier _ <<<"$group"
         filter=${group#*:*:}
         echo "echo '::group $name $tier'"
@@ -78,8 +104,22 @@ one() {
     if ! tests/vm/fetch-kernels.sh "$CACHE" "$suite" >"$log" 2>&1; then
         return $NO_KERNEL
     fi
-    VM_SECONDS=$((GROUP_SECONDS * ${#wanted[@]} + 60)) \
-        tests/vm/boot.sh "$CACHE/$suite" "$work/script" "$work/probes-tests" >"$log" 2>"$log.broken" || status=$?
+    : >"$log" >"$log.broken"
+    if [ ${#probes[@]} -gt 0 ]; then
+        VM_SECONDS=$((GROUP_SECONDS * ${#probes[@]} + 60)) tests/vm/boot.sh \
+            "$CACHE/$suite" "$work/script" "$work/probes-tests" >>"$log" 2>>"$log.broken" || status=$?
+    fi
+    local group name tier arguments result
+    for group in "${apart[@]}"; do
+        IFS=: read -r name tier arguments <<<"$group"
+        result=0
+        echo "::group $name $tier" >>"$log"
+        VM_APPEND=$arguments VM_SECONDS=$GROUP_SECONDS tests/vm/boot.sh "$CACHE/$suite" \
+            tests/vm/audit.guest.sh "${files_apart[@]}" >>"$log" 2>>"$log.broken" || result=$?
+        if [ "$result" -ne $BROKEN ]; then echo "::group-end" >>"$log"; fi
+        # That a test failed says more than that a machine broke.
+        if [ "$result" -ne 0 ] && [ "$status" -ne $FAILED ]; then status=$result; fi
+    done
     return $status
 }
 
@@ -117,7 +157,11 @@ tell() {
         left_out=
         case $group in *" --skip of_"*) left_out=", without ${group##* --skip }…" ;; esac
         IFS=: read -r name tier _ <<<"$group"
-        output=$(sed -n "/^::group $name $tier\$/,/^::group-end\$/p" "$log")
+        # Of a machine that broke there is no end, but another one's output may follow.
+        output=$(awk -v group="::group $name $tier" '
+            /^::group / { inside = $0 == group }
+            inside { print }
+            /^::group-end$/ { inside = 0 }' "$log")
         if grep -q '^test result:' <<<"$output"; then
             printf "$line" "$suite" "$release" "$name" "$tier" "$(sed -n \
                 's/^test result: \([A-Za-z]*\)\. \([0-9]* passed\); \([0-9]* failed\);.*finished in \(.*\)/\1: \2, \3, \4/p' <<<"$output")$left_out"
@@ -127,6 +171,7 @@ tell() {
             printf "$line" "$suite" "$release" "$name" "$tier" "the machine broke: $(grep '^test ' <<<"$output" | tail -n 1) (see $log.broken)"
         fi
         sed -n '/^failures:$/,$s/^    \([a-z_0-9:]*::root::[a-z_0-9:]*\)$/    \1/p' <<<"$output" | sort -u
+        [ "$name" != audit ] || sed -n 's/^test \(.*\) \.\.\. FAILED$/    \1/p' <<<"$output"
     done
 }
 

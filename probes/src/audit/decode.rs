@@ -24,6 +24,12 @@ pub trait World {
     /// The path, as the host sees it and free of symbolic links, of the object the record names.
     /// `None`: it cannot be told for certain.
     fn locate(&mut self, sought: &Sought<'_>) -> Option<Bytes>;
+
+    /// A directory was made (`from` nowhere), moved, or removed (`to` nowhere), as far as it is known
+    /// where. Of use to whoever remembers what was located.
+    fn directory_moved(&mut self, directory: InodeId, from: Option<&Bytes>, to: Option<&Bytes>) {
+        let _ = (directory, from, to);
+    }
 }
 
 /// Device (as `st_dev`) and inode number.
@@ -209,6 +215,8 @@ fn exec(group: &Group, syscall: &Syscall, call: Call) -> Body {
             args: cut,
             path: incomplete || syscall.exe.is_none(),
             cwd: group.cwd.is_none(),
+            // No record has it.
+            env: true,
             ..Truncated::default()
         },
         ..Exec::default()

@@ -19,8 +19,6 @@ const CMDLINE: &str = "/proc/cmdline";
 /// The audit subsystem as found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// Booted with `audit=0`: nothing is ever recorded.
-    pub booted_off: bool,
     /// What it is set to.
     pub status: Status,
     /// The name of the process that records are sent to, if there is one that lives.
@@ -55,9 +53,11 @@ impl Facts {
         if let Some(obstacle) = host_rules::audit(host, true) {
             return Err(Refusal { why: obstacle.why(), remedy: obstacle.remedy().to_owned() });
         }
-        let asked = |error: io::Error| refused(&error);
-        let mut control = Control::open().map_err(asked)?;
-        Self::ask(&mut control).map_err(asked)
+        let mut control = Control::open().map_err(|error| {
+            let cmdline = std::fs::read_to_string(CMDLINE).unwrap_or_default();
+            not_there(&error, &cmdline)
+        })?;
+        Self::ask(&mut control).map_err(|error| refused(&error))
     }
 
     /// The same over a socket that is open.
@@ -66,11 +66,9 @@ impl Facts {
     /// What the kernel answered.
     pub fn ask(control: &mut Control) -> io::Result<Self> {
         let status = control.status()?;
-        let cmdline = std::fs::read_to_string(CMDLINE).unwrap_or_default();
         let daemon = proc::read(status.pid).filter(|_| status.pid != 0);
         let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Self {
-            booted_off: booted_off(&cmdline),
             status,
             daemon: daemon.map(|daemon| name(daemon.comm.as_deref().unwrap_or(b"?"))),
             rules: control.rules()?,
@@ -84,12 +82,6 @@ impl Facts {
     pub fn judge(&self) -> Result<Verdict, Refusal> {
         let refusal =
             |why: &str, remedy: &str| Err(Refusal { why: why.into(), remedy: remedy.into() });
-        if self.booted_off {
-            return refusal(
-                "the kernel was booted with audit=0 and records nothing",
-                "boot with audit=1",
-            );
-        }
         if self.rules.iter().any(|rule| rule.list == list::TASK && rule.action == NEVER) {
             return refusal(
                 "a rule of somebody else (never,task) keeps the kernel from recording any system call",
@@ -180,6 +172,18 @@ pub fn refused(error: &io::Error) -> Refusal {
         _ => "see `auditctl -s`",
     };
     Refusal { why: format!("asking over NETLINK_AUDIT: {error}"), remedy: remedy.to_owned() }
+}
+
+/// Why there is no such socket. A kernel booted with `audit=0` never makes its side of it
+/// (`audit_init` in `kernel/audit.c`), as if it had been built without.
+fn not_there(error: &io::Error, cmdline: &str) -> Refusal {
+    if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) && booted_off(cmdline) {
+        return Refusal {
+            why: "the kernel was booted with audit=0 and records nothing".into(),
+            remedy: "boot with audit=1".into(),
+        };
+    }
+    refused(error)
 }
 
 /// The kernel takes `0` and `off`; the last one counts.

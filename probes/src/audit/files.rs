@@ -68,31 +68,57 @@ pub fn decode(
 ) -> Result<Told, Untold> {
     let items = group.items();
     let mut names = Names { group, pid: syscall.pid, items, world };
+    let told = done(&mut names, syscall, call, asked);
+    if let Ok(Told { now: Some(file), .. }) = &told {
+        follow(file, names.world);
+    }
+    told
+}
+
+/// Lets be known where a directory went.
+fn follow(file: &File, world: &mut dyn World) {
+    let id = file.object.and_then(|object| object.device.zip(object.inode));
+    let Some(id) = id.filter(|_| file.is_dir == Some(true)) else { return };
+    let path = file.path.as_ref();
+    match file.action {
+        FileAction::Mkdir => world.directory_moved(id, None, path),
+        FileAction::Rename => world.directory_moved(id, path, file.dest_path.as_ref()),
+        FileAction::Rmdir => world.directory_moved(id, path, None),
+        _ => {}
+    }
+}
+
+fn done(
+    names: &mut Names<'_>,
+    syscall: &Syscall,
+    call: Call,
+    asked: Asked,
+) -> Result<Told, Untold> {
     let argument = |index: usize| syscall.args.get(index).copied().unwrap_or(0);
     match call {
         Call::Open | Call::Openat | Call::Openat2 | Call::Creat => {
-            opened(&mut names, syscall, call, asked)
+            opened(names, syscall, call, asked)
         }
         Call::Truncate | Call::Ftruncate => {
             let size = Some(argument(1));
-            changed(&mut names, syscall, call, FileAction::Truncate, |object| object.size = size)
+            changed(names, syscall, call, FileAction::Truncate, |object| object.size = size)
         }
         Call::Chmod | Call::Fchmod | Call::Fchmodat | Call::Fchmodat2 => {
             let given = if matches!(call, Call::Chmod | Call::Fchmod) { 1 } else { 2 };
             let bits = u32::try_from(argument(given) & 0o7777).unwrap_or(0);
             // The record has the mode before the call.
-            changed(&mut names, syscall, call, FileAction::Chmod, |object| {
+            changed(names, syscall, call, FileAction::Chmod, |object| {
                 object.mode = object.mode.map(|mode| (mode & S_IFMT) | bits);
             })
         }
         Call::Chown | Call::Lchown | Call::Fchown | Call::Fchownat => {
             // The arguments are ids of the caller's user namespace, the record's those before.
-            changed(&mut names, syscall, call, FileAction::Chown, |object| {
+            changed(names, syscall, call, FileAction::Chown, |object| {
                 object.uid = None;
                 object.gid = None;
             })
         }
-        Call::Rename | Call::Renameat | Call::Renameat2 => renamed(&mut names, syscall, call),
+        Call::Rename | Call::Renameat | Call::Renameat2 => renamed(names, syscall, call),
         Call::Link | Call::Linkat => {
             let made = first(&names.items, NameType::Create);
             let old = first(&names.items, NameType::Normal);
@@ -130,7 +156,7 @@ pub fn decode(
             let path = names.place(gone, dir(at, argument(0)), false);
             file(action, path, None, gone, syscall, call)
         }
-        _ => changed(&mut names, syscall, call, FileAction::Attributes, |_| {}),
+        _ => changed(names, syscall, call, FileAction::Attributes, |_| {}),
     }
 }
 

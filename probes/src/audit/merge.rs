@@ -244,11 +244,13 @@ fn join(held: &mut Arrived, audit: RawEvent) {
     let found = std::mem::replace(told, audit);
     told.time_ns = found.time_ns;
     complete_task(&mut told.task, found.task);
+    let mut sure = true;
     if let (Body::Exec(told), Body::Exec(found)) = (&mut told.body, found.body) {
-        complete_exec(told, *found);
+        sure = !complete_exec(told, *found);
     }
-    // Nothing of it is in doubt any more.
-    *image = None;
+    if sure {
+        *image = None;
+    }
 }
 
 /// What `/proc` knows of a process and audit does not.
@@ -260,16 +262,24 @@ fn complete_task(task: &mut Task, found: Task) {
     task.cgroup = task.cgroup.take().or(found.cgroup);
 }
 
-fn complete_exec(told: &mut Exec, found: Exec) {
-    if let (Some(told), Some(found)) = (&mut told.file, found.file)
-        && told.inode == found.inode
-    {
-        told.size = told.size.or(found.size);
-        told.nlink = told.nlink.or(found.nlink);
-        told.atime = told.atime.or(found.atime);
-        told.mtime = told.mtime.or(found.mtime);
-        told.ctime = told.ctime.or(found.ctime);
+/// Whether something was added that may yet turn out to be of the next program: the same one may
+/// have been executed again, with the same arguments, in another environment.
+fn complete_exec(told: &mut Exec, found: Exec) -> bool {
+    let (Some(file), Some(found_file)) = (&mut told.file, found.file) else { return false };
+    if file.inode != found_file.inode {
+        return false;
     }
+    file.size = file.size.or(found_file.size);
+    file.nlink = file.nlink.or(found_file.nlink);
+    file.atime = file.atime.or(found_file.atime);
+    file.mtime = file.mtime.or(found_file.mtime);
+    file.ctime = file.ctime.or(found_file.ctime);
+    let same = told.args.bytes.is_some() && told.args == found.args;
+    if same && told.env.bytes.is_none() {
+        told.env = found.env;
+        told.truncated.env = found.truncated.env;
+    }
+    same && told.env.bytes.is_some()
 }
 
 #[cfg(test)]

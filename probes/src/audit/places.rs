@@ -2,7 +2,8 @@
 //!
 //! A record has the name a process used, in that process's view, and inodes. A name counts only if
 //! what is found under it here has the record's inode; the path given out is then the kernel's own
-//! for that inode, free of symbolic links. Where the object is gone, its directory decides.
+//! for that inode, free of symbolic links. Where the object is gone, its directory decides; where that
+//! is gone too, what was known of it (`directories.rs`).
 
 use std::fs;
 
@@ -13,6 +14,7 @@ use crate::clock::Base as ClockBase;
 use crate::event::Bytes;
 
 use super::decode::{Base, InodeId, Sought, World};
+use super::directories::Directories;
 
 /// `BTRFS_SUPER_MAGIC`: there `st_dev` is not the device the kernel records.
 const BTRFS: FsWord = 0x9123_683e;
@@ -23,12 +25,13 @@ const OVERLAY: FsWord = 0x794c_7630;
 #[derive(Debug)]
 pub struct Places {
     clock: ClockBase,
+    directories: Directories,
 }
 
 impl Places {
     /// With this base between the wall clock and the boot clock.
-    pub const fn new(clock: ClockBase) -> Self {
-        Self { clock }
+    pub fn new(clock: ClockBase) -> Self {
+        Self { clock, directories: Directories::default() }
     }
 
     /// Goes on with a newer base.
@@ -62,13 +65,19 @@ impl World for Places {
             }
         }
         let parent = sought.parent?;
-        candidates.iter().find_map(|candidate| {
-            let trimmed = candidate.strip_suffix(b"/").unwrap_or(candidate);
-            let slash = trimmed.iter().rposition(|&byte| byte == b'/')?;
-            let (directory, name) = trimmed.split_at_checked(slash.checked_add(1)?)?;
-            let directory = found(&open(directory, OFlags::DIRECTORY)?, parent)?;
-            Some(below(&directory, name))
-        })
+        let there = candidates.iter().find_map(|candidate| {
+            let (directory, _) = split(candidate);
+            found(&open(directory, OFlags::DIRECTORY)?, parent)
+        });
+        if let Some(there) = &there {
+            self.directories.see(parent, there);
+        }
+        let directory = there.as_ref().or_else(|| self.directories.path(parent))?;
+        Some(below(directory, split(name).1))
+    }
+
+    fn directory_moved(&mut self, directory: InodeId, from: Option<&Bytes>, to: Option<&Bytes>) {
+        self.directories.moved(directory, from, to);
     }
 }
 
@@ -98,6 +107,14 @@ fn below(directory: &[u8], name: &[u8]) -> Bytes {
     let directory = directory.strip_suffix(b"/").unwrap_or(directory);
     let name = name.strip_prefix(b"/").unwrap_or(name);
     [directory, b"/", name].concat().into()
+}
+
+/// A path's directory, with its slash, and the name in it.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let trimmed = path.strip_suffix(b"/").unwrap_or(path);
+    let slash = trimmed.iter().rposition(|&byte| byte == b'/');
+    let name_at = slash.map_or(0, |slash| slash.saturating_add(1));
+    trimmed.split_at_checked(name_at).unwrap_or((b"", trimmed))
 }
 
 /// A handle that touches nothing: no open is seen by anyone, no FIFO waits.

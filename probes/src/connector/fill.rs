@@ -6,7 +6,7 @@
 use std::fs;
 
 use crate::audit::calls::{Arch, Call};
-use crate::event::{Bytes, Exec, FileObject, TICK_NS, Task, Truncated};
+use crate::event::{Bytes, Exec, FileObject, Strings, TICK_NS, Task, Truncated};
 use crate::proc::{self, ProcProcess};
 
 /// Tells one program's memory from the next one's in the same process: where the kernel put its
@@ -83,6 +83,8 @@ pub struct AfterExec {
     pub process: ProcProcess,
     /// Its executable.
     pub file: Option<FileObject>,
+    /// What it was given beside its arguments, and whether that was cut.
+    pub environment: (Strings, bool),
     /// The mark of the program it runs.
     pub image: Option<Image>,
 }
@@ -93,13 +95,14 @@ pub fn after_exec(pid: u32, time_ns: u64) -> Option<AfterExec> {
     let before = Stat::read(pid, time_ns)?;
     let process = proc::read(pid)?;
     let file = executable(pid);
+    let environment = proc::environment(pid);
     let after = Stat::read(pid, time_ns)?;
     let same = before.start_ns == after.start_ns
         && process.start_ns == before.start_ns
         && before.image == after.image
         && after.image.is_some()
         && !after.zombie;
-    same.then_some(AfterExec { process, file, image: after.image })
+    same.then_some(AfterExec { process, file, environment, image: after.image })
 }
 
 /// The executable's inode, by the link that the process itself holds it by.
@@ -121,9 +124,11 @@ fn executable(pid: u32) -> Option<FileObject> {
 }
 
 /// What `/proc` says of an exec.
-fn exec(process: ProcProcess, file: Option<FileObject>) -> Exec {
-    let truncated = Truncated { args: process.cmdline_cut, ..Truncated::default() };
+fn exec(after: AfterExec) -> Exec {
+    let AfterExec { process, file, environment: (env, env_cut), .. } = after;
+    let truncated = Truncated { args: process.cmdline_cut, env: env_cut, ..Truncated::default() };
     Exec {
+        env,
         file,
         fileless: process.exe.as_ref().map(|_| process.exe_deleted),
         path: process.exe,
@@ -138,14 +143,15 @@ fn exec(process: ProcProcess, file: Option<FileObject>) -> Exec {
 /// The event of an exec, and the mark of the program, as far as `/proc` still tells.
 pub fn executed(pid: u32, time_ns: u64) -> (Task, Exec, Option<Image>) {
     let mut task = task(pid, pid);
-    let Some(AfterExec { process, file, image }) = after_exec(pid, time_ns) else {
+    let Some(after) = after_exec(pid, time_ns) else {
         let mut exec = Exec::default();
         disown(&mut task, &mut exec);
         return (task, exec, None);
     };
-    identity(&mut task, &process);
-    task.creds = process.creds;
-    (task, exec(process, file), image)
+    identity(&mut task, &after.process);
+    task.creds = after.process.creds;
+    let image = after.image;
+    (task, exec(after), image)
 }
 
 /// A task of which only the pid is known.
@@ -171,7 +177,7 @@ pub fn identity(task: &mut Task, process: &ProcProcess) {
 /// Forgets what was read of an exec when it turns out to be of a later one.
 pub fn disown(task: &mut Task, exec: &mut Exec) {
     let kept = Exec {
-        truncated: Truncated { path: true, args: true, cwd: true, ..exec.truncated },
+        truncated: Truncated { path: true, args: true, cwd: true, env: true, ..exec.truncated },
         ..Exec::default()
     };
     *exec = kept;
@@ -179,6 +185,12 @@ pub fn disown(task: &mut Task, exec: &mut Exec) {
     task.comm = None;
     task.exe = None::<Bytes>;
     task.cwd = None;
+}
+
+/// The same where audit told of the exec, and only the environment was read.
+pub fn disown_environment(exec: &mut Exec) {
+    exec.env = Strings::default();
+    exec.truncated.env = true;
 }
 
 #[cfg(test)]

@@ -90,10 +90,13 @@ impl Settle {
                     self.amend(earlier.number, |held| {
                         held.ready_ns = 0;
                         if doubtful
-                            && let Some(RawEvent { task, body: Body::Exec(exec), .. }) =
+                            && let Some(RawEvent { task, source, body: Body::Exec(exec), .. }) =
                                 &mut held.event
                         {
-                            fill::disown(task, exec);
+                            match source {
+                                SourceKind::Audit => fill::disown_environment(exec),
+                                _ => fill::disown(task, exec),
+                            }
                         }
                     });
                 }

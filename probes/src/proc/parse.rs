@@ -120,14 +120,12 @@ pub(super) fn cgroup(text: &[u8]) -> Option<Bytes> {
     Some(known.find(|&path| path != b"/").unwrap_or(first).into())
 }
 
-/// `cmdline`: strings ended by NUL. Returns what was kept and whether it was cut.
-pub(super) fn cmdline(read: &[u8], limit: usize) -> (Strings, bool) {
-    let Some(kept) = read.get(..limit.min(read.len())).filter(|kept| !kept.is_empty()) else {
-        return (Strings::default(), false);
-    };
+/// `cmdline` and `environ`: strings ended by NUL. Returns what was kept and whether it was cut.
+pub(super) fn strings(read: &[u8], limit: usize) -> (Strings, bool) {
+    let kept = read.get(..limit.min(read.len())).unwrap_or_default();
     let cut = read.len() > limit;
     let ended = kept.iter().filter(|&&byte| byte == 0).count();
-    let count = ended.saturating_add(usize::from(kept.last() != Some(&0)));
+    let count = ended.saturating_add(usize::from(kept.last().is_some_and(|&byte| byte != 0)));
     let strings = Strings {
         bytes: Some(kept.into()),
         size: if cut { None } else { u64::try_from(kept.len()).ok() },

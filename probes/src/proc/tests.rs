@@ -14,9 +14,11 @@ struct Waiting(Child);
 impl Waiting {
     /// Starts `cat`, or a copy of it, and returns once it executes (its own output says so).
     fn start(program: &Path, dir: &Path) -> Self {
-        let mut child = Command::new(program)
-            .args(["-", "a b", ""])
-            .current_dir(dir)
+        Self::begin(Command::new(program).args(["-", "a b", ""]).current_dir(dir))
+    }
+
+    fn begin(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -49,6 +51,21 @@ fn scratch(name: &str) -> PathBuf {
     let dir = std::env::temp_dir().join(format!("proc-{}-{name}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     fs::canonicalize(dir).unwrap()
+}
+
+#[test]
+fn an_environment_is_read_as_it_was_given_and_an_empty_one_is_not_an_unknown_one() {
+    let environment_of = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(cat());
+        let child = Waiting::begin(command.env_clear().envs(variables.iter().copied()));
+        environment(child.0.id()).0
+    };
+    let given = environment_of(&[("A", "one two"), ("B", "")]);
+    assert_eq!(given.bytes.as_deref(), Some(&b"A=one two\0B=\0"[..]));
+    assert_eq!((given.size, given.count), (Some(13), Some(2)));
+    let empty = environment_of(&[]);
+    assert_eq!((empty.bytes.as_deref(), empty.count), (Some(&b""[..]), Some(0)));
+    assert_eq!(environment(u32::MAX), (Strings::default(), false));
 }
 
 #[test]
@@ -230,18 +247,18 @@ mod formats {
 
     #[test]
     fn arguments_beyond_the_limit_are_cut_and_their_size_is_unknown() {
-        let (strings, cut) = cmdline(b"ab\0cd\0e", 6);
+        let (kept, cut) = strings(b"ab\0cd\0e", 6);
         assert!(cut);
-        assert_eq!(strings.bytes.as_deref(), Some(b"ab\0cd\0".as_slice()));
-        assert_eq!((strings.size, strings.count), (None, None));
-        let (strings, cut) = cmdline(b"ab\0cd\0", 6);
+        assert_eq!(kept.bytes.as_deref(), Some(b"ab\0cd\0".as_slice()));
+        assert_eq!((kept.size, kept.count), (None, None));
+        let (kept, cut) = strings(b"ab\0cd\0", 6);
         assert!(!cut);
-        assert_eq!((strings.size, strings.count), (Some(6), Some(2)));
+        assert_eq!((kept.size, kept.count), (Some(6), Some(2)));
     }
 
     #[test]
     fn arguments_overwritten_without_an_end_count_as_one() {
-        assert_eq!(cmdline(b"daemon: working", 64).0.count, Some(1));
+        assert_eq!(strings(b"daemon: working", 64).0.count, Some(1));
     }
 
     #[test]

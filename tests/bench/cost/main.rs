@@ -1,5 +1,9 @@
-//! What watching costs the host: the same loads bare, under us and under audit, in turn within one
-//! run, so that only ratios are read and a drifting machine does not matter.
+//! What watching costs the host: the same loads bare, under us (on BPF, on audit) and under auditd, in
+//! turn within one run, so that only ratios are read and a drifting machine does not matter.
+//!
+//! Once audit has been switched on, the kernel gives every new process an audit context, until the
+//! next boot, and all its system calls take the long way. Where audit is not what is measured, a rule
+//! (never,task) keeps it from that, as on a host where audit was never on.
 //!
 //! It prints a table, writes the figures as JSON, and compares them with a committed earlier run.
 //! Nothing here asserts a time.
@@ -10,7 +14,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use clap::Parser;
-use osquery_ebpf_tests::{Scratch, Served};
+use osquery_ebpf_tests::{Auditd, Scratch, Served, audit_pid, auditctl};
 use serde_json::{Value, json};
 
 /// Measures the cost of watching, as ratios to the same work unwatched.
@@ -41,20 +45,28 @@ enum Mode {
     Process,
     /// Ours, all tables, with the file load's directory watched.
     Everything,
-    /// The kernel's audit with one rule for executions, and a daemon of its own where it has one.
-    Audit,
+    /// Ours, exec, fork and exit only, from audit and the process connector instead of BPF.
+    OnAudit,
+    /// The distribution's auditd, with one rule for executions.
+    Auditd,
 }
 
 impl Mode {
-    const ALL: [Self; 4] = [Self::Bare, Self::Process, Self::Everything, Self::Audit];
+    const ALL: [Self; 5] =
+        [Self::Bare, Self::Process, Self::Everything, Self::OnAudit, Self::Auditd];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
             Self::Process => "process",
             Self::Everything => "everything",
-            Self::Audit => "audit",
+            Self::OnAudit => "on audit",
+            Self::Auditd => "auditd",
         }
+    }
+
+    const fn is_audits(self) -> bool {
+        matches!(self, Self::OnAudit | Self::Auditd)
     }
 }
 
@@ -97,58 +109,65 @@ fn loads(scratch: &Path) -> Vec<Load> {
     ]
 }
 
-/// Ends what a mode started.
+/// Executions, and nothing else.
+const EXECUTIONS: [&str; 5] = ["always,exit", "-F", "arch=b64", "-S", "execve,execveat"];
+
+/// New processes get no audit context.
+const NO_CONTEXT: [&str; 1] = ["never,task"];
+
+/// What a mode started. Ends it, and takes back what was changed for it.
 struct Watching {
     ours: Option<Served>,
-    audit: bool,
+    auditd: Option<Auditd>,
+    /// `auditctl` with each of these, in this order, when it is over.
+    undo: Vec<Vec<&'static str>>,
 }
 
 impl Watching {
-    fn start(mode: Mode, arguments: &Arguments, scratch: &Path) -> Result<Self> {
-        let mut watching = Self { ours: None, audit: false };
+    fn start(mode: Mode, arguments: &Arguments, scratch: &Path, has_audit: bool) -> Result<Self> {
+        let mut watching = Self { ours: None, auditd: None, undo: Vec::new() };
+        if has_audit && !mode.is_audits() {
+            watching.rule(&NO_CONTEXT)?;
+        }
+        let config = if mode == Mode::Everything { "all.json" } else { "process.json" };
+        let config = scratch.join(config).display().to_string();
+        let serve = |source: &str| {
+            let nobody = scratch.join("nobody.em");
+            let options = ["--config", &config, "--source", source];
+            Served::start(&arguments.program, &nobody, &options).map(Some)
+        };
         match mode {
             Mode::Bare => {}
-            Mode::Process | Mode::Everything => {
-                let config = if mode == Mode::Process { "process.json" } else { "all.json" };
-                let config = scratch.join(config).display().to_string();
-                let nobody = scratch.join("nobody.em");
-                watching.ours =
-                    Some(Served::start(&arguments.program, &nobody, &["--config", &config])?);
-            }
-            Mode::Audit => {
-                auditctl(&["-e", "1"])?;
+            Mode::Process | Mode::Everything => watching.ours = serve("bpf")?,
+            Mode::OnAudit => watching.ours = serve("audit")?,
+            Mode::Auditd => {
+                watching.auditd = Some(Auditd::start("bench-auditd")?);
                 auditctl(&["-b", "8192"])?;
-                auditctl(&["-a", "always,exit", "-F", "arch=b64", "-S", "execve,execveat"])?;
-                watching.audit = true;
+                auditctl(&["-e", "1"])?;
+                watching.undo.push(vec!["-e", "0"]);
+                watching.rule(&EXECUTIONS)?;
             }
         }
         Ok(watching)
+    }
+
+    fn rule(&mut self, rule: &[&'static str]) -> Result<()> {
+        auditctl(&[&["-a"], rule].concat())?;
+        self.undo.push([&["-d"], rule].concat());
+        Ok(())
     }
 }
 
 impl Drop for Watching {
     fn drop(&mut self) {
         self.ours = None;
-        if self.audit {
-            for rule in [
-                ["-d", "always,exit", "-F", "arch=b64", "-S", "execve,execveat"].as_slice(),
-                &["-e", "0"],
-            ] {
-                if let Err(error) = auditctl(rule) {
-                    eprintln!("host-cost: audit is left changed: {error}");
-                }
+        for undo in self.undo.iter().rev() {
+            if let Err(error) = auditctl(undo) {
+                eprintln!("host-cost: audit is left changed: {error}");
             }
         }
+        self.auditd = None;
     }
-}
-
-fn auditctl(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("auditctl").args(arguments).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(Error::other(format!("auditctl {}: {said}", arguments.join(" "))))
 }
 
 fn seconds(arguments: &Arguments, load: &Load) -> Result<f64> {
@@ -188,14 +207,14 @@ fn measure(arguments: &Arguments) -> Result<Value> {
     )?;
     let loads = loads(scratch.path());
     let mut times = vec![vec![Vec::new(); Mode::ALL.len()]; loads.len()];
-    let audit = Command::new("auditctl").arg("-s").output().is_ok_and(|out| out.status.success());
+    let audit = audit_pid().is_ok_and(|pid| pid == 0);
     for round in 0..arguments.rounds {
         for (index, mode) in Mode::ALL.into_iter().enumerate() {
-            if mode == Mode::Audit && !audit {
+            if mode.is_audits() && !audit {
                 continue;
             }
             eprintln!("round {} of {}: {}", round + 1, arguments.rounds, mode.name());
-            let watching = Watching::start(mode, arguments, scratch.path())?;
+            let watching = Watching::start(mode, arguments, scratch.path(), audit)?;
             for (load, times) in loads.iter().zip(&mut times) {
                 times[index].push(seconds(arguments, load)?);
             }
@@ -213,7 +232,11 @@ fn measure(arguments: &Arguments) -> Result<Value> {
         println!("{:28} {:>12} | {each:.0} ns each", load.name, "bare");
         for (mode, taken) in Mode::ALL.iter().skip(1).zip(watched) {
             if taken.is_empty() {
-                println!("{:28} {:>12} | auditctl is missing", load.name, mode.name());
+                println!(
+                    "{:28} {:>12} | auditctl is missing, or audit is somebody else's",
+                    load.name,
+                    mode.name()
+                );
                 continue;
             }
             let ratios = spread(taken.iter().zip(bare).map(|(with, bare)| with / bare).collect());

@@ -41,7 +41,7 @@ fn an_exec_has_what_its_records_say() {
     assert_eq!((exec.args.size, exec.args.count), (Some(16), Some(2)));
     assert_eq!((exec.fileless, exec.syscall, exec.tty), (Some(false), Some("execve"), None));
     assert_eq!(exec.interpreter, None);
-    assert_eq!(exec.truncated, Truncated::default());
+    assert_eq!(exec.truncated, Truncated { env: true, ..Truncated::default() });
     let file = exec.file.unwrap();
     assert_eq!((file.mode, file.uid, file.gid), (Some(0o100_755), Some(0), Some(0)));
     assert_eq!(file.device, Some(rustix::fs::makedev(0xfe, 0)));

@@ -4,7 +4,6 @@ use super::*;
 
 fn facts(enabled: u32) -> Facts {
     Facts {
-        booted_off: false,
         status: Status { enabled, failure: 1, ..Status::default() },
         daemon: None,
         rules: Vec::new(),
@@ -84,4 +83,15 @@ fn the_last_word_on_the_kernels_command_line_counts() {
     for on in ["", "audit=1", "audit=0 audit=1", "noaudit=0", "audit=00"] {
         assert!(!booted_off(on), "{on}");
     }
+}
+
+#[test]
+fn audit_that_is_off_since_boot_is_not_taken_for_a_kernel_without_it() {
+    let error = io::Error::from_raw_os_error(libc::EPROTONOSUPPORT);
+    let off = not_there(&error, "quiet audit=0");
+    assert!(off.why.contains("audit=0") && off.remedy.contains("audit=1"), "{off:?}");
+    let without = not_there(&error, "quiet");
+    assert!(without.remedy.contains("CONFIG_AUDITSYSCALL"), "{without:?}");
+    let denied = not_there(&io::Error::from_raw_os_error(libc::EACCES), "audit=0");
+    assert!(!denied.why.contains("audit=0"), "{denied:?}");
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::event::{Exit, FileObject, Fork, Setid, SourceKind};
+use crate::connector::fill::Image;
+use crate::event::{Bytes, Exit, FileObject, Fork, Setid, SourceKind, Strings, Truncated};
 
 const MS: u64 = 1_000_000;
 
@@ -61,6 +62,38 @@ fn an_exec_is_one_event_with_what_both_say() {
     assert_eq!(exec.file.unwrap().size, Some(10));
     assert_eq!(merge.counts(), Counts { both: 1, ..Counts::default() });
     assert!(merge.execs.is_empty());
+}
+
+/// What the merge makes of an exec that audit tells with `of_audit` as its arguments, and `/proc`
+/// with others and an environment; and whether some of it is still in doubt.
+fn environment(of_audit: &[u8], of_proc: &[u8]) -> (Option<Bytes>, bool, bool) {
+    let strings = |bytes: &[u8]| Strings { bytes: Some(bytes.into()), ..Strings::default() };
+    let file = Some(FileObject { inode: Some(5), ..FileObject::default() });
+    let mut connector = exec(1, 0);
+    connector.image = Some(Image::of_test(3));
+    connector.event.body = Body::Exec(Box::new(Exec {
+        file,
+        args: strings(of_proc),
+        env: strings(b"A=1\0"),
+        ..Exec::default()
+    }));
+    let truncated = Truncated { env: true, ..Truncated::default() };
+    let told = Exec { file, args: strings(of_audit), truncated, ..Exec::default() };
+    let mut merge = Merge::default();
+    merge.connector(connector, true, 0);
+    merge.audit(event(SourceKind::Audit, 1, 0, Body::Exec(Box::new(told))), 1);
+    let mut out = Vec::new();
+    merge.release(1, &mut out);
+    let Arrived { event, image } = out.remove(0);
+    let Body::Exec(exec) = event.body else { panic!() };
+    (exec.env.bytes, exec.truncated.env, image.is_some())
+}
+
+#[test]
+fn an_environment_is_that_of_the_program_which_has_the_same_arguments() {
+    let read = Bytes::from(b"A=1\0".as_slice());
+    assert_eq!(environment(b"a\0", b"a\0"), (Some(read), false, true));
+    assert_eq!(environment(b"a\0", b"b\0"), (None, true, false));
 }
 
 #[test]

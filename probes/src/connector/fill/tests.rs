@@ -1,7 +1,7 @@
 use super::*;
 
 impl Image {
-    pub(in super::super) fn of_test(number: u64) -> Self {
+    pub(crate) fn of_test(number: u64) -> Self {
         Self(number)
     }
 }

@@ -58,6 +58,23 @@ fn an_exec_that_was_read_too_late_does_not_wear_what_belongs_to_the_next() {
 }
 
 #[test]
+fn of_what_audit_told_only_the_environment_is_in_doubt() {
+    let mut first = exec(1, "/first", 0o755, 7);
+    first.event.source = SourceKind::Audit;
+    if let Body::Exec(exec) = &mut first.event.body {
+        exec.env.bytes = Some(b"A=2\0".as_slice().into());
+    }
+    let mut settle = Settle::default();
+    settle.add(first, 0);
+    settle.add(exec(1, "/second", 0o755, 7), 1);
+    let first = released(&mut settle, 2 * SETTLE_NS).remove(0);
+    assert_eq!(path(&first), Some(&b"/first"[..]));
+    assert_eq!(first.task.creds, Some(Creds::default()));
+    let Body::Exec(exec) = first.body else { panic!() };
+    assert_eq!((exec.env.bytes, exec.truncated.env), (None, true));
+}
+
+#[test]
 fn an_exec_before_one_that_was_gone_too_soon_is_in_doubt_unless_it_was_long_before() {
     let gone = || arrived(1, Body::Exec(Box::default()), None);
     let mut settle = Settle::default();

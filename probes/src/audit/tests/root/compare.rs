@@ -45,6 +45,8 @@ fn exec_columns(event: &RawEvent, exec: &Exec) -> Columns {
         ("args", text(&exec.args.bytes)),
         ("args_size", show(exec.args.size)),
         ("args_count", show(exec.args.count)),
+        ("env", text(&exec.env.bytes)),
+        ("env_size", show(exec.env.size)),
         ("env_count", show(exec.env.count)),
         ("cwd", text(&exec.cwd)),
         ("tty", text(&exec.tty)),
@@ -114,10 +116,24 @@ fn told(events: &[RawEvent], pids: &BTreeSet<u32>) -> Told {
             Body::Connection(_) | Body::File(_) => continue,
         };
         if pids.contains(&about) {
-            told.entry((about, event.kind().as_str())).or_default().push(columns);
+            told.entry((about, name(event))).or_default().push(columns);
         }
     }
     told
+}
+
+/// A socket call is of its own kind here, everything else of its event's.
+fn name(event: &RawEvent) -> &'static str {
+    match &event.body {
+        Body::Socket(socket) => match socket.action {
+            SocketAction::Connect => "connect",
+            SocketAction::Accept => "accept",
+            SocketAction::Bind => "bind",
+            SocketAction::Listen => "listen",
+            SocketAction::Close => "close",
+        },
+        _ => event.kind().as_str(),
+    }
 }
 
 type Told = BTreeMap<(u32, &'static str), Vec<Columns>>;
@@ -274,11 +290,11 @@ fn seen() -> Seen {
 /// What audit, and what the connector, cannot know of a kind, or not always.
 fn by_nature(kind: &str) -> (&'static [&'static str], &'static [&'static str]) {
     match kind {
-        // No record has the environment; the connector has nothing of how a program was named.
-        "exec" => (&["env_count"], &["env_count", "raw_path", "interpreter", "syscall", "tty"]),
+        // The connector has nothing of how a program was named.
+        "exec" => (&[], &["raw_path", "interpreter", "syscall"]),
         // Which of the host's processes it was is told by its start; the rest is with its exec. The
         // own end is looked up, for which there is not always time.
-        "socket" => {
+        "connect" | "accept" | "bind" | "listen" => {
             let absent: &[&str] =
                 &["namespaces", "ns_pid", "cgroup", "local", "type", "protocol", "family"];
             (absent, &[])
@@ -297,15 +313,17 @@ fn audit_and_the_connector_say_what_bpf_says_or_that_they_do_not_know() {
     let seen = seen();
     let mut differing = Vec::new();
     println!("{:<10} {:<12} {:<22} connector", "event", "column", "audit");
-    for kind in [
-        EventKind::Exec,
-        EventKind::Fork,
-        EventKind::Exit,
-        EventKind::Setid,
-        EventKind::Namespace,
-        EventKind::Socket,
+    for (name, kind) in [
+        ("exec", EventKind::Exec),
+        ("fork", EventKind::Fork),
+        ("exit", EventKind::Exit),
+        ("setid", EventKind::Setid),
+        ("namespace", EventKind::Namespace),
+        ("connect", EventKind::Socket),
+        ("bind", EventKind::Socket),
+        ("listen", EventKind::Socket),
+        ("accept", EventKind::Socket),
     ] {
-        let name = kind.as_str();
         let tell = |told: &Told| told.keys().any(|(_, of)| *of == name);
         assert!(tell(&seen.bpf), "BPF tells of no {name}");
         let (of_audit, of_connector) = by_nature(name);
@@ -329,6 +347,13 @@ fn audit_and_the_connector_say_what_bpf_says_or_that_they_do_not_know() {
                 table.entry(column).or_default()[at] = verdict;
             }
         }
+        let rows = |told: &Told| -> usize {
+            told.iter().filter(|((_, of), _)| *of == name).map(|(_, rows)| rows.len()).sum()
+        };
+        let of = |told: &Told| format!("{} of {}", rows(told), rows(&seen.bpf));
+        let of_connector =
+            if ConnectorSource.gives(kind) { of(&seen.connector) } else { "-".into() };
+        println!("{name:<10} {:<12} {:<22} {of_connector}", "(rows)", of(&seen.audit));
         for (column, [audit, connector]) in table {
             println!("{name:<10} {column:<12} {audit:<22} {connector}");
         }

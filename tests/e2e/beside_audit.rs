@@ -1,0 +1,140 @@
+//! The service on audit, with its privileges given up, on a host where others use audit too: they keep
+//! what they have, and all is as it was when we are gone, however we went.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::process::Command;
+use std::time::Duration;
+
+use osquery_ebpf::host::{Host, Options};
+use osquery_ebpf_tests::{
+    Auditd, Scratch, Served, audit_pid, audit_state, auditctl, program, wait_for,
+};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+mod root {
+    use super::*;
+
+    /// There is one audit subsystem; the tests of the probes take the same lock.
+    fn alone() -> File {
+        let file =
+            File::create(std::env::temp_dir().join("osquery-ebpf-audit-tests.lock")).unwrap();
+        file.lock().unwrap();
+        assert_eq!(audit_pid().unwrap(), 0, "an audit daemon runs; these tests need audit alone");
+        file
+    }
+
+    /// The program, and what stands in for osqueryd, which ends after it.
+    struct Service {
+        served: Option<Served>,
+        host: Host,
+        _scratch: Scratch,
+    }
+
+    type Row = BTreeMap<String, String>;
+
+    impl Service {
+        fn start(name: &str) -> Self {
+            let scratch = Scratch::new(name);
+            let host = Host::start(Options::new(scratch.join("osquery.em"))).unwrap();
+            let mut service = Self { served: None, host, _scratch: scratch };
+            service.begin();
+            service
+        }
+
+        fn begin(&mut self) {
+            let served = Served::start(&program(), self.host.socket(), &["--source", "audit"]);
+            self.served = Some(served.unwrap());
+            wait_for(DEADLINE, || self.ask("SELECT 1 FROM ebpf_events_health").first().cloned())
+                .expect("it registers");
+        }
+
+        fn ask(&self, sql: &str) -> Vec<Row> {
+            let mut rows = Vec::new();
+            // Until it has registered there is no such table.
+            let _ = self.host.query(sql, &mut |answer| rows.extend(answer.into_maps()));
+            rows
+        }
+
+        /// Executes something new, and waits for its row.
+        fn sees(&self, word: &str) {
+            assert!(Command::new("/bin/true").arg(word).status().unwrap().success());
+            let sql = format!(
+                "SELECT source FROM ebpf_process_events WHERE cmdline = '/bin/true {word}'"
+            );
+            let rows = wait_for(DEADLINE, || Some(self.ask(&sql)).filter(|rows| !rows.is_empty()));
+            let rows = rows.unwrap_or_else(|| panic!("no row of {word}"));
+            assert_eq!(rows.len(), 1, "{rows:#?}");
+            assert_eq!(rows[0]["source"], "audit");
+        }
+
+        fn tier(&self) -> String {
+            let rows = self.ask("SELECT tier FROM ebpf_events_health WHERE kind = 'exec'");
+            rows[0]["tier"].clone()
+        }
+    }
+
+    /// A rule of somebody else's, with recording switched on, as long as it lives.
+    struct Theirs;
+
+    impl Theirs {
+        const RULE: [&str; 7] = ["always,exit", "-F", "arch=b64", "-S", "execve", "-k", "theirs"];
+
+        fn new() -> Self {
+            auditctl(&[&["-a"], Self::RULE.as_slice()].concat()).unwrap();
+            let theirs = Self;
+            auditctl(&["-e", "1"]).unwrap();
+            theirs
+        }
+    }
+
+    impl Drop for Theirs {
+        fn drop(&mut self) {
+            // What stays is seen by the next look at all of it.
+            let _ = auditctl(&["-e", "0"]);
+            let _ = auditctl(&[&["-d"], Self::RULE.as_slice()].concat());
+        }
+    }
+
+    #[test]
+    fn killed_it_leaves_rules_that_its_next_start_and_its_end_take_away() {
+        let _alone = alone();
+        let before = audit_state().unwrap();
+        let mut service = Service::start("audit-killed");
+        service.sees("first");
+        let served = service.served.take().unwrap();
+        served.kill().unwrap();
+        let left = audit_state().unwrap();
+        assert!(left.contains("osquery-ebpf"), "a kill -9 leaves them: {left}");
+        service.begin();
+        service.sees("second");
+        service.served = None;
+        assert_eq!(audit_state().unwrap(), before);
+    }
+
+    #[test]
+    fn beside_a_real_auditd_both_have_every_execution_and_its_rules_stay() {
+        let _alone = alone();
+        let before = audit_state().unwrap();
+        {
+            let _rule = Theirs::new();
+            let auditd = Auditd::start("audit-beside").unwrap();
+            let with_auditd = audit_state().unwrap();
+            assert!(with_auditd.contains("key=theirs"), "{with_auditd}");
+            let mut service = Service::start("audit-beside-service");
+            assert_eq!(service.tier(), "multicast");
+            let words: Vec<String> = (0..30).map(|number| format!("beside-{number:02}")).collect();
+            for word in &words {
+                service.sees(word);
+            }
+            for word in &words {
+                let has = || auditd.has_exec(&format!("a1={word}")).unwrap().then_some(());
+                wait_for(DEADLINE, has).unwrap_or_else(|| panic!("auditd lacks {word}"));
+            }
+            service.served = None;
+            assert_eq!(audit_state().unwrap(), with_auditd);
+        }
+        assert_eq!(audit_state().unwrap(), before);
+    }
+}
