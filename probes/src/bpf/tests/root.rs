@@ -27,6 +27,7 @@ mod exec_files;
 mod life;
 mod lineage;
 mod loss;
+mod pids;
 mod reconfigure;
 mod size;
 
