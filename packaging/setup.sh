@@ -18,6 +18,7 @@ if [ "${1:-}" = test ]; then
         "auditctl:auditd"
         "bash:bash"
         "busybox:busybox-static"
+        "mke2fs:e2fsprogs"
         "python3:python3"
         "qemu-system-x86_64:qemu-system-x86"
         "setpriv:util-linux"

@@ -52,6 +52,32 @@ struct inode___seconds {
 	time64_t i_ctime_sec;
 };
 
+struct ext4_inode_info {
+	__u16 i_extra_isize;
+	struct timespec64 i_crtime;
+	struct inode vfs_inode;
+};
+
+struct shmem_inode_info {
+	struct timespec64 i_crtime;
+	struct inode vfs_inode;
+};
+
+struct xfs_inode {
+	struct timespec64 i_crtime;
+	struct inode i_vnode;
+};
+
+struct btrfs_inode___timespec {
+	struct timespec64 i_otime;
+	struct inode vfs_inode;
+};
+
+struct btrfs_inode___seconds {
+	u64 i_otime_sec;
+	struct inode vfs_inode;
+};
+
 struct kernfs_node___parent {
 	struct kernfs_node *parent;
 };
@@ -143,6 +169,69 @@ static __always_inline void inode_times(const struct inode *inode, __s64 *atime,
 		*ctime = BPF_CORE_READ(ctime_moved, __i_ctime.tv_sec);
 	else
 		*ctime = BPF_CORE_READ(oldest, i_ctime.tv_sec);
+}
+
+/* include/uapi/linux/magic.h, fs/xfs/libxfs/xfs_format.h. */
+#define EXT4_SUPER_MAGIC 0xef53
+#define TMPFS_MAGIC 0x01021994
+#define XFS_SUPER_MAGIC 0x58465342
+#define BTRFS_SUPER_MAGIC 0x9123683e
+
+/* The inode of a file system that holds this one as its part `member`. */
+#define INODE_OF(type, inode, member) \
+	((const type *)((const void *)(inode)-bpf_core_field_offset(type, member)))
+
+/* Bytes of i_extra_isize from which on ext4_getattr trusts i_crtime: it ends at 148 of 128 more. */
+#define EXT4_HAS_CRTIME 20
+
+/* ext2 has the same number, and inodes of its own, with no such time. */
+static __always_inline __s64 ext4_btime(const struct inode *inode)
+{
+	const struct ext4_inode_info *info = INODE_OF(struct ext4_inode_info, inode, vfs_inode);
+	char name[8] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(inode, i_sb, s_type, name));
+	if (name[0] != 'e' || name[1] != 'x' || name[2] != 't' || name[3] != '4' || name[4])
+		return 0;
+	if (BPF_CORE_READ(info, i_extra_isize) < EXT4_HAS_CRTIME)
+		return 0;
+	return BPF_CORE_READ(info, i_crtime.tv_sec);
+}
+
+/*
+ * When a file was made, which only its file system knows; 0: it does not tell. These are the file
+ * systems that executables mostly lie on; of those that are modules, the kernel has no BTF before
+ * 36e68442d1af (5.11). tmpfs and XFS had no such field at first, or elsewhere; btrfs made a number
+ * of a timespec64.
+ */
+static __always_inline __s64 inode_btime(const struct inode *inode)
+{
+	switch (BPF_CORE_READ(inode, i_sb, s_magic)) {
+	case EXT4_SUPER_MAGIC:
+		if (bpf_core_field_exists(struct ext4_inode_info, i_crtime))
+			return ext4_btime(inode);
+		break;
+	case TMPFS_MAGIC:
+		if (bpf_core_field_exists(struct shmem_inode_info, i_crtime))
+			return BPF_CORE_READ(INODE_OF(struct shmem_inode_info, inode, vfs_inode),
+					     i_crtime.tv_sec);
+		break;
+	case XFS_SUPER_MAGIC:
+		if (bpf_core_field_exists(struct xfs_inode, i_crtime))
+			return BPF_CORE_READ(INODE_OF(struct xfs_inode, inode, i_vnode),
+					     i_crtime.tv_sec);
+		break;
+	case BTRFS_SUPER_MAGIC:
+		if (bpf_core_field_exists(struct btrfs_inode___seconds, i_otime_sec))
+			return BPF_CORE_READ(
+			    INODE_OF(struct btrfs_inode___seconds, inode, vfs_inode), i_otime_sec);
+		if (bpf_core_field_exists(struct btrfs_inode___timespec, i_otime))
+			return BPF_CORE_READ(
+			    INODE_OF(struct btrfs_inode___timespec, inode, vfs_inode),
+			    i_otime.tv_sec);
+		break;
+	}
+	return 0;
 }
 
 /* 633488947ef6 (6.15) renamed parent, when it came under RCU. */

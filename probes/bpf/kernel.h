@@ -170,9 +170,14 @@ struct cred {
 	struct user_namespace *user_ns;
 };
 
+struct file_system_type {
+	const char *name;
+};
+
 struct super_block {
 	dev_t s_dev;
 	unsigned long s_magic;
+	struct file_system_type *s_type;
 };
 
 struct inode {

@@ -201,6 +201,7 @@ static __always_inline void fill_inode(struct wire_inode *out, const struct inod
 	out->ino = BPF_CORE_READ(inode, i_ino);
 	out->size = BPF_CORE_READ(inode, i_size);
 	inode_times(inode, &out->atime, &out->mtime, &out->ctime);
+	out->btime = inode_btime(inode);
 	out->dev = BPF_CORE_READ(inode, i_sb, s_dev);
 	out->magic = BPF_CORE_READ(inode, i_sb, s_magic);
 	out->mode = BPF_CORE_READ(inode, i_mode);

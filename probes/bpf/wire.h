@@ -157,6 +157,8 @@ struct wire_inode {
 	__s64 atime;
 	__s64 mtime;
 	__s64 ctime;
+	/* 0: not known. */
+	__s64 btime;
 	/* Kernel's own encoding of dev_t: major << 20 | minor. */
 	__u32 dev;
 	/* Magic number of the file system. */

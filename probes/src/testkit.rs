@@ -1,6 +1,9 @@
 //! What live tests share.
 
+#[cfg(target_arch = "x86_64")]
+pub mod compat;
 pub mod table;
+pub mod uring;
 
 use std::collections::HashMap;
 use std::ffi::CString;

@@ -115,6 +115,6 @@ fn file(inode: &wire::Inode) -> FileObject {
         atime: Some(inode.atime),
         mtime: Some(inode.mtime),
         ctime: Some(inode.ctime),
-        btime: None,
+        btime: (inode.btime != 0).then_some(inode.btime),
     }
 }

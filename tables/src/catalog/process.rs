@@ -97,9 +97,13 @@ const SPECS: &[Spec<ProcessRecord>] = &[
     Spec::new("ctime", BigInt, "Last status change of the executable, Unix seconds.", |row, _| {
         signed(file(row).and_then(|file| file.ctime))
     }),
-    Spec::new("btime", BigInt, "Creation of the executable, Unix seconds.", |row, _| {
-        signed(file(row).and_then(|file| file.btime))
-    }),
+    Spec::new(
+        "btime",
+        BigInt,
+        "Creation of the executable, Unix seconds, read in the kernel at the event; empty where its \
+         file system keeps none (ext4, XFS, btrfs and newer tmpfs do).",
+        |row, _| signed(file(row).and_then(|file| file.btime)),
+    ),
     Spec::new(
         "overflows",
         Text,
@@ -152,8 +156,8 @@ const SPECS: &[Spec<ProcessRecord>] = &[
     Spec::new(
         "duration",
         Integer,
-        "Time inside the call. Always empty: executions are seen where they take place, not \
-         at the call.",
+        "Time inside the call. Always empty: executions are seen where they take place, and \
+         nothing is hooked where the call begins.",
         |_, _| Cell::Unknown,
     ),
     Spec::new("json_cmdline", Text, "Arguments as a JSON array of strings.", json_cmdline),

@@ -3,8 +3,10 @@
 //! What is expected comes from the operating system: `/proc`, `stat`, wait statuses, or what the
 //! test itself did.
 
+use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -25,6 +27,7 @@ mod exec_files;
 mod life;
 mod lineage;
 mod loss;
+mod pids;
 mod reconfigure;
 mod size;
 
@@ -154,4 +157,27 @@ fn fork(child: impl FnOnce() -> i32) -> (u32, ExitStatus) {
 /// `\0`-ended strings in a row, as the kernel keeps an argument vector.
 fn joined<S: AsRef<[u8]>>(strings: &[S]) -> Vec<u8> {
     strings.iter().flat_map(|string| string.as_ref().iter().copied().chain([0])).collect()
+}
+
+/// A directory of this test's own, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("mkdir");
+        Self(path.canonicalize().expect("exists"))
+    }
+
+    fn copy_of(&self, program: &str, name: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::copy(program, &path).expect("copy");
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }

@@ -23,6 +23,7 @@ impl Builder {
                 atime: -52,
                 mtime: 53,
                 ctime: 54,
+                btime: 57,
                 dev: (8 << 20) | 1,
                 magic: 0xef53,
                 mode: 0o100_755,
@@ -175,6 +176,7 @@ fn every_field_of_an_exec_arrives() {
     let file = exec.file.expect("known");
     assert_eq!((file.inode, file.device, file.size), (Some(50), Some(0x801), Some(51)));
     assert_eq!((file.atime, file.mtime, file.ctime), (Some(-52), Some(53), Some(54)));
+    assert_eq!(file.btime, Some(57));
     assert_eq!((file.mode, file.uid, file.gid), (Some(0o100_755), Some(55), Some(56)));
     assert_eq!((exec.fileless, exec.syscall), (Some(false), None));
     assert_eq!(exec.truncated, crate::event::Truncated::default());

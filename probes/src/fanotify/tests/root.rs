@@ -1,5 +1,6 @@
 //! These need root and a kernel with fanotify; the first one says so.
 
+use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use rustix::mount::{UnmountFlags, unmount};
 use tempfile::TempDir;
 
@@ -21,6 +23,7 @@ use crate::source::{
 };
 
 mod actions;
+mod compare;
 mod mounts;
 mod moves;
 mod storms;
@@ -222,6 +225,39 @@ fn write(path: &Path) -> u32 {
 fn python(script: &str, path: &Path) {
     let python = Command::new("python3").args(["-c", script]).arg(path).status().unwrap();
     assert!(python.success());
+}
+
+/// Sets a file's times to a billion seconds, without opening it.
+fn set_old_times(path: &Path) {
+    let then = Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 };
+    let times = Timestamps { last_access: then, last_modification: then };
+    utimensat(CWD, path, &times, AtFlags::empty()).unwrap();
+}
+
+/// Changes a file's first byte by way of a mapping, in a process of its own. Its pid.
+fn write_by_mapping(path: &Path) -> u32 {
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: the child makes system calls only, on a name made before it, and ends by _exit.
+    let pid = unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            let fd = libc::open(path.as_ptr(), libc::O_RDWR);
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            let at = libc::mmap(std::ptr::null_mut(), 1, access, libc::MAP_SHARED, fd, 0);
+            if at == libc::MAP_FAILED {
+                libc::_exit(1);
+            }
+            at.cast::<u8>().write_volatile(b'A');
+            libc::munmap(at, 1);
+            libc::_exit(libc::close(fd));
+        }
+        pid
+    };
+    let mut status = 0;
+    // SAFETY: `status` is an int to write to.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0);
+    pid.unsigned_abs()
 }
 
 fn run(shell: &str, directory: &Path) -> u32 {

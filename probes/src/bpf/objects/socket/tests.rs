@@ -7,7 +7,6 @@ mod root {
     mod compare;
     mod outcomes;
     mod unix;
-    mod uring;
     mod watch;
 
     use std::io::ErrorKind;
@@ -247,6 +246,34 @@ mod root {
         let again = UdpSocket::bind(V4).unwrap();
         again.send_to(b"x", peers[0].local_addr().unwrap()).unwrap();
         assert_eq!(watch.sockets(here(), SocketAction::Connect).len(), 3);
+    }
+
+    /// In tier 2 a call stands for all that it sends: its array would have to be read before the kernel
+    /// does, element by element.
+    #[test]
+    fn many_datagrams_in_one_call_have_a_connect_for_each_peer_or_for_the_first() {
+        let watch = shared();
+        let peers = [V4, V4, V4].map(|at| UdpSocket::bind(at).unwrap());
+        let addresses = peers.each_ref().map(|peer| peer.local_addr().unwrap());
+        let client = UdpSocket::bind(V4).unwrap();
+        let mut names = addresses.map(callers::raw);
+        let mut messages = names.each_mut().map(|name| {
+            // SAFETY: zero is a value of each field: no buffers, no control message.
+            let mut message: libc::mmsghdr = unsafe { std::mem::zeroed() };
+            message.msg_hdr.msg_name = std::ptr::from_mut(name).cast();
+            message.msg_hdr.msg_namelen = callers::RAW_BYTES;
+            message
+        });
+        // SAFETY: three messages, whose names outlive the call.
+        let sent = unsafe { libc::sendmmsg(client.as_raw_fd(), messages.as_mut_ptr(), 3, 0) };
+        assert_eq!(sent, 3, "{}", std::io::Error::last_os_error());
+        let found = watch.sockets(here(), SocketAction::Connect);
+        let remotes: Vec<_> = found.iter().map(|socket| socket.remote.clone()).collect();
+        let known = if watch::by_functions() { &addresses[..] } else { &addresses[..1] };
+        assert_eq!(remotes, known.iter().map(|known| inet(*known)).collect::<Vec<_>>());
+        for socket in &found {
+            assert_eq!((socket.syscall, socket.result), (Some("sendmmsg"), Some(0)), "{socket:?}");
+        }
     }
 
     #[test]

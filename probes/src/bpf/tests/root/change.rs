@@ -16,7 +16,7 @@ use crate::event::{Body, Concern, Creds, EventKind, NamespaceChange, Namespaces,
 
 const KINDS: [EventKind; 2] = [EventKind::Setid, EventKind::Namespace];
 
-fn shared() -> &'static Watch {
+pub fn shared() -> &'static Watch {
     static SHARED: OnceLock<Watch> = OnceLock::new();
     SHARED.get_or_init(|| {
         let mut config = config();
@@ -27,9 +27,9 @@ fn shared() -> &'static Watch {
 
 /// What `/proc` shows of a process.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Shown {
-    creds: Creds,
-    namespaces: Namespaces,
+pub struct Shown {
+    pub creds: Creds,
+    pub namespaces: Namespaces,
 }
 
 impl Shown {
@@ -66,21 +66,21 @@ impl Shown {
 }
 
 /// A plain call, made in a child of `fork`.
-struct Call {
-    name: &'static str,
+pub struct Call {
+    pub name: &'static str,
     number: libc::c_long,
     args: [libc::c_long; 3],
 }
 
-const fn call(name: &'static str, number: libc::c_long, args: [libc::c_long; 3]) -> Call {
+pub const fn call(name: &'static str, number: libc::c_long, args: [libc::c_long; 3]) -> Call {
     Call { name, number, args }
 }
 
 /// What `/proc` showed before and after a call, and what the call returned.
-struct Made {
-    before: Shown,
-    after: Shown,
-    result: libc::c_long,
+pub struct Made {
+    pub before: Shown,
+    pub after: Shown,
+    pub result: libc::c_long,
 }
 
 /// Makes the calls one by one in a child, and looks at it in between.
@@ -124,7 +124,7 @@ fn make(calls: &[Call]) -> (u32, Vec<Made>) {
 
 /// Makes the calls until the kernel skipped no program meanwhile, as it does while somebody else
 /// works on a map on the same CPU. What it skipped is counted.
-fn make_undisturbed(calls: &[Call]) -> (u32, Vec<Made>) {
+pub fn make_undisturbed(calls: &[Call]) -> (u32, Vec<Made>) {
     let missed = || KINDS.map(|kind| shared().health(kind).lost_missed);
     loop {
         let before = missed();

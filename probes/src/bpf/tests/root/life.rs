@@ -139,16 +139,19 @@ extern "C" fn exec_true(_: *mut libc::c_void) -> i32 {
     127
 }
 
+/// In a child of `fork`: executes `/bin/true` in a thread that is not the leader.
+pub fn exec_by_a_thread() -> ! {
+    start_thread(exec_true);
+    loop {
+        // SAFETY: waits to be replaced.
+        unsafe { libc::pause() };
+    }
+}
+
 #[test]
 fn an_exec_by_another_thread_is_an_exec_of_the_process() {
     let watch = Watch::shared();
-    let (pid, status) = fork(|| {
-        start_thread(exec_true);
-        loop {
-            // SAFETY: waits to be replaced.
-            unsafe { libc::pause() };
-        }
-    });
+    let (pid, status) = fork(|| exec_by_a_thread());
     assert_eq!(status.code(), Some(0));
     let (event, exec) = watch.exec(pid);
     assert_eq!((event.task.pid, event.task.tid), (pid, pid));
@@ -171,16 +174,19 @@ extern "C" fn outlive_the_leader(_: *mut libc::c_void) -> i32 {
     0
 }
 
+/// In a child of `fork`: ends the leader, and lets another thread go on for a while.
+pub fn leave_to_a_thread() -> i32 {
+    start_thread(outlive_the_leader);
+    // SAFETY: ends this thread only.
+    unsafe { libc::syscall(libc::SYS_exit, 5) };
+    0
+}
+
 #[test]
 fn a_process_whose_leader_goes_first_ends_with_its_last_thread() {
     let watch = Watch::shared();
     let before = crate::clock::boot_now_ns();
-    let (pid, status) = fork(|| {
-        start_thread(outlive_the_leader);
-        // SAFETY: ends this thread only.
-        unsafe { libc::syscall(libc::SYS_exit, 5) };
-        0
-    });
+    let (pid, status) = fork(leave_to_a_thread);
     // Whose code counts differs between kernels: the leader's, or from 5.18 that of the last thread.
     assert!([Some(5), Some(9)].contains(&status.code()));
     let (event, exit) = watch.exit(pid);

@@ -7,7 +7,7 @@ use super::{Watch, fork};
 use crate::event::{Body, EventKind, RawEvent};
 
 /// Executes `/bin/true`; between fork and exec nothing but system calls may be made.
-fn exec_true() -> i32 {
+pub fn exec_true() -> i32 {
     let argv = [c"/bin/true".as_ptr(), ptr::null()];
     // SAFETY: NUL-ended strings that outlive the call.
     unsafe { libc::execve(argv[0], argv.as_ptr(), [ptr::null()].as_ptr()) };

@@ -116,9 +116,7 @@ fn a_file_opened_for_writing_and_left_alone_is_not_changed(file_system: &str, so
 fn what_is_written_through_a_mapping_is_a_close_write(file_system: &str, source: Fanotify) {
     let case = Case::new(file_system, source);
     let path = case.old_file("a");
-    let script = "import mmap,sys\nf=open(sys.argv[1],'r+b')\nm=mmap.mmap(f.fileno(),0)\n\
-                  m[0]=65\nm.close()\nf.close()";
-    python(script, &path);
+    write_by_mapping(&path);
     assert_eq!(case.done(), [did(FileAction::CloseWrite, "a")]);
 }
 
@@ -210,7 +208,7 @@ fn a_change_of_owner_is_a_chown(file_system: &str, source: Fanotify) {
 fn a_change_of_times_is_an_attributes(file_system: &str, source: Fanotify) {
     let case = Case::new(file_system, source);
     let path = case.old_file("a");
-    python("import os,sys; os.utime(sys.argv[1], (1000000000, 1000000000))", &path);
+    set_old_times(&path);
     let event = case.only();
     assert_eq!(file(&event).action, FileAction::Attributes);
     assert_eq!(file(&event).object.unwrap().mtime, Some(1_000_000_000));
@@ -234,7 +232,9 @@ fn a_change_of_a_directory_s_mode_names_the_directory(file_system: &str, source:
 fn a_truncation_by_path_is_a_modify(file_system: &str, source: Fanotify) {
     let case = Case::new(file_system, source);
     let path = case.old_file("a");
-    python("import os,sys; os.truncate(sys.argv[1], 3)", &path);
+    let path = CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: the name ends with NUL.
+    assert_eq!(unsafe { libc::truncate(path.as_ptr(), 3) }, 0);
     let event = case.only();
     assert_eq!(file(&event).action, FileAction::Modify);
     assert_eq!(file(&event).object.unwrap().size, Some(3));
@@ -242,8 +242,8 @@ fn a_truncation_by_path_is_a_modify(file_system: &str, source: Fanotify) {
 
 fn a_truncation_by_descriptor_is_a_close_write(file_system: &str, source: Fanotify) {
     let case = Case::new(file_system, source);
-    let path = case.old_file("a");
-    python("import sys; open(sys.argv[1], 'r+b').truncate(3)", &path);
+    case.old_file("a");
+    run("exec truncate -s 3 a", &case.scene.watched());
     let event = case.only();
     assert_eq!(file(&event).action, FileAction::CloseWrite);
     assert_eq!(file(&event).object.unwrap().size, Some(3));

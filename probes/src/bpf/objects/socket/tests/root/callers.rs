@@ -8,16 +8,19 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use rustix::net::{AddressFamily, SocketType};
 
 use super::V4;
-use super::uring::{self, Uring};
 use super::watch::{by_functions, here, inet, shared};
+use crate::clock::boot_now_ns;
 use crate::event::{Body, RawEvent, Socket, SocketAction};
+use crate::testkit::uring::{self, Uring};
 
-/// What this process did with a socket that has this at its other end, or for want of one at its own.
-fn seen(action: SocketAction, end: SocketAddr) -> Vec<Socket> {
+/// What this process did since a moment with a socket that has this at its other end, or for want of
+/// one at its own. Ports that other tests had come again.
+fn seen(since: u64, action: SocketAction, end: SocketAddr) -> Vec<Socket> {
     let of = |event: &RawEvent| match &event.body {
         Body::Socket(socket) => {
             let it = if socket.remote.is_some() { &socket.remote } else { &socket.local };
-            event.task.pid == std::process::id() && socket.action == action && *it == inet(end)
+            let ours = event.task.pid == std::process::id() && event.time_ns >= since;
+            ours && socket.action == action && *it == inet(end)
         }
         _ => false,
     };
@@ -29,8 +32,8 @@ fn seen(action: SocketAction, end: SocketAddr) -> Vec<Socket> {
 }
 
 /// The one call that only functions see; behind tracepoints there is none, and health says why.
-fn seen_by_functions(action: SocketAction, end: SocketAddr) -> Option<Socket> {
-    let mut found = seen(action, end);
+fn seen_by_functions(since: u64, action: SocketAction, end: SocketAddr) -> Option<Socket> {
+    let mut found = seen(since, action, end);
     if by_functions() {
         assert_eq!(found.len(), 1, "{found:#?}");
         return found.pop();
@@ -69,6 +72,7 @@ pub fn local_of(socket: &OwnedFd) -> SocketAddr {
 #[test]
 fn a_tcp_connect_by_io_uring_is_seen_in_every_tier() {
     shared();
+    let since = boot_now_ns();
     let listener = TcpListener::bind(V4).unwrap();
     let address = listener.local_addr().unwrap();
     let client = socket(SocketType::STREAM);
@@ -76,7 +80,7 @@ fn a_tcp_connect_by_io_uring_is_seen_in_every_tier() {
     let ring = Uring::new().unwrap();
     let at = (&raw const to) as u64;
     assert_eq!(ring.call(uring::CONNECT, client.as_raw_fd(), at, RAW_BYTES.into(), 0), 0);
-    let found = seen(SocketAction::Connect, address);
+    let found = seen(since, SocketAction::Connect, address);
     let [connect] = found.as_slice() else { panic!("{found:#?}") };
     assert_eq!((connect.syscall, connect.fd), (None, None));
     // It is asked first without waiting.
@@ -92,13 +96,14 @@ fn a_tcp_connect_by_io_uring_is_seen_in_every_tier() {
 #[test]
 fn a_udp_connect_by_io_uring_is_seen_by_functions() {
     shared();
+    let since = boot_now_ns();
     let peer = UdpSocket::bind(V4).unwrap().local_addr().unwrap();
     let client = socket(SocketType::DGRAM);
     let to = raw(peer);
     let ring = Uring::new().unwrap();
     let at = (&raw const to) as u64;
     assert_eq!(ring.call(uring::CONNECT, client.as_raw_fd(), at, RAW_BYTES.into(), 0), 0);
-    if let Some(connect) = seen_by_functions(SocketAction::Connect, peer) {
+    if let Some(connect) = seen_by_functions(since, SocketAction::Connect, peer) {
         assert_eq!((connect.syscall, connect.fd, connect.result), (None, None, Some(0)));
         assert_eq!(connect.local, inet(local_of(&client)));
     }
@@ -107,6 +112,7 @@ fn a_udp_connect_by_io_uring_is_seen_by_functions() {
 #[test]
 fn an_accept_by_io_uring_is_seen_by_functions_without_its_descriptor() {
     shared();
+    let since = boot_now_ns();
     let listener = TcpListener::bind(V4).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let ring = Uring::new().unwrap();
@@ -114,7 +120,9 @@ fn an_accept_by_io_uring_is_seen_by_functions_without_its_descriptor() {
     assert!(fd >= 0, "{}", std::io::Error::from_raw_os_error(-fd));
     // SAFETY: the call gave us this descriptor.
     let server = unsafe { OwnedFd::from_raw_fd(fd) };
-    if let Some(accept) = seen_by_functions(SocketAction::Accept, client.local_addr().unwrap()) {
+    if let Some(accept) =
+        seen_by_functions(since, SocketAction::Accept, client.local_addr().unwrap())
+    {
         assert_eq!((accept.syscall, accept.fd, accept.result), (None, None, Some(0)));
         assert_eq!(accept.local, inet(local_of(&server)));
     }
@@ -123,6 +131,7 @@ fn an_accept_by_io_uring_is_seen_by_functions_without_its_descriptor() {
 #[test]
 fn bind_and_listen_by_io_uring_are_seen_by_functions_where_the_kernel_has_them() {
     shared();
+    let since = boot_now_ns();
     let socket = socket(SocketType::STREAM);
     // A port that was free a moment ago: the event is looked for by it.
     let free = TcpListener::bind(V4).unwrap().local_addr().unwrap();
@@ -130,7 +139,7 @@ fn bind_and_listen_by_io_uring_are_seen_by_functions_where_the_kernel_has_them()
     let ring = Uring::new().unwrap();
     let at = (&raw const to) as u64;
     let bound = ring.call(uring::BIND, socket.as_raw_fd(), at, RAW_BYTES.into(), 0);
-    let before = seen(SocketAction::Bind, free).len();
+    let before = seen(since, SocketAction::Bind, free).len();
     if bound == -libc::EINVAL {
         // Before 6.11: nothing was done, so there is nothing to be seen but the listener above.
         assert_eq!(before, 1);
@@ -140,78 +149,22 @@ fn bind_and_listen_by_io_uring_are_seen_by_functions_where_the_kernel_has_them()
     assert_eq!(before, 1 + usize::from(by_functions()));
     assert_eq!(ring.call(uring::LISTEN, socket.as_raw_fd(), 0, 0, 5), 0);
     // The state of a TCP socket tells of a listen in either tier.
-    let listens = seen(SocketAction::Listen, free);
+    let listens = seen(since, SocketAction::Listen, free);
     let ours: Vec<_> = listens.iter().filter(|one| one.syscall.is_none()).collect();
     let [listen] = ours.as_slice() else { panic!("{listens:#?}") };
     assert_eq!((listen.fd, listen.result), (None, Some(0)));
 }
 
-/// The system calls of 32-bit programs, which a 64-bit one can make, too.
 #[cfg(target_arch = "x86_64")]
-pub mod compat {
+mod compat {
     use super::*;
 
-    const SOCKETCALL: u32 = 102;
-    pub const BIND: u32 = 361;
-    const CONNECT: u32 = 362;
-    /// Of socketcall(2).
-    const SYS_BIND: u32 = 2;
-
-    pub fn call(number: u32, arguments: [u32; 3]) -> i32 {
-        let mut result = u64::from(number);
-        // SAFETY: the call reads memory that the caller keeps for it, and changes these registers.
-        unsafe {
-            std::arch::asm!(
-                "xchg rbx, {first}",
-                "int 0x80",
-                "xchg rbx, {first}",
-                first = inout(reg) u64::from(arguments[0]) => _,
-                inout("rax") result,
-                in("rcx") u64::from(arguments[1]),
-                in("rdx") u64::from(arguments[2]),
-                out("r8") _, out("r9") _, out("r10") _, out("r11") _,
-            );
-        }
-        result as i32
-    }
-
-    /// A page that 32 bits reach.
-    pub struct Low(*mut u8);
-
-    impl Low {
-        const BYTES: usize = 4096;
-
-        pub fn new() -> Self {
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT;
-            let protection = libc::PROT_READ | libc::PROT_WRITE;
-            // SAFETY: a new mapping, which nobody else knows of.
-            let at =
-                unsafe { libc::mmap(std::ptr::null_mut(), Self::BYTES, protection, flags, -1, 0) };
-            assert_ne!(at, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
-            Self(at.cast())
-        }
-
-        pub fn put<T>(&self, offset: usize, value: T) -> u32 {
-            assert!(offset + size_of::<T>() <= Self::BYTES);
-            // SAFETY: within the page.
-            unsafe {
-                let at = self.0.add(offset);
-                at.cast::<T>().write_unaligned(value);
-                u32::try_from(at as usize).unwrap()
-            }
-        }
-    }
-
-    impl Drop for Low {
-        fn drop(&mut self) {
-            // SAFETY: it is ours.
-            unsafe { libc::munmap(self.0.cast(), Self::BYTES) };
-        }
-    }
+    use crate::testkit::compat::{BIND, CONNECT, Low, SOCKETCALL, SYS_BIND, call};
 
     #[test]
     fn a_tcp_connect_of_a_32_bit_caller_is_seen_in_every_tier() {
         shared();
+        let since = boot_now_ns();
         let listener = TcpListener::bind(V4).unwrap();
         let address = listener.local_addr().unwrap();
         let client = socket(SocketType::STREAM);
@@ -219,7 +172,7 @@ pub mod compat {
         let to = page.put(0, raw(address));
         let fd = client.as_raw_fd();
         assert_eq!(call(CONNECT, [fd.cast_unsigned(), to, RAW_BYTES]), 0);
-        let found = seen(SocketAction::Connect, address);
+        let found = seen(since, SocketAction::Connect, address);
         let [connect] = found.as_slice() else { panic!("{found:#?}") };
         if by_functions() {
             let expected = (Some("connect"), Some(fd), Some(0));
@@ -236,15 +189,16 @@ pub mod compat {
     #[test]
     fn a_bind_of_a_32_bit_caller_is_seen_by_functions() {
         shared();
+        let since = boot_now_ns();
         let free = UdpSocket::bind(V4).unwrap().local_addr().unwrap();
-        let before = seen(SocketAction::Bind, free).len();
+        let before = seen(since, SocketAction::Bind, free).len();
         let socket = socket(SocketType::DGRAM);
         let page = Low::new();
         let to = page.put(0, raw(free));
         let fd = socket.as_raw_fd();
         assert_eq!(call(BIND, [fd.cast_unsigned(), to, RAW_BYTES]), 0);
         assert_eq!(local_of(&socket), free);
-        let binds = seen(SocketAction::Bind, free);
+        let binds = seen(since, SocketAction::Bind, free);
         assert_eq!(binds.len(), before + usize::from(by_functions()));
         if by_functions() {
             let last = binds.last().unwrap();
@@ -258,14 +212,15 @@ pub mod compat {
     #[test]
     fn a_bind_by_socketcall_is_seen_by_functions_without_a_name() {
         shared();
+        let since = boot_now_ns();
         let free = UdpSocket::bind(V4).unwrap().local_addr().unwrap();
-        let before = seen(SocketAction::Bind, free).len();
+        let before = seen(since, SocketAction::Bind, free).len();
         let socket = socket(SocketType::DGRAM);
         let page = Low::new();
         let to = page.put(0, raw(free));
         let arguments = page.put(64, [socket.as_raw_fd().cast_unsigned(), to, RAW_BYTES]);
         assert_eq!(call(SOCKETCALL, [SYS_BIND, arguments, 0]), 0);
-        let binds = seen(SocketAction::Bind, free);
+        let binds = seen(since, SocketAction::Bind, free);
         assert_eq!(binds.len(), before + usize::from(by_functions()));
         if by_functions() {
             let last = binds.last().unwrap();

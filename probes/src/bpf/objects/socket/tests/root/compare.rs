@@ -11,11 +11,11 @@ use rustix::net::SocketType;
 
 use super::callers::{RAW_BYTES, local_of, raw, socket};
 use super::outcomes::{answer_of, open_to};
-use super::uring::{self, Uring};
 use super::watch::{by_functions, here, inet, shared};
 use super::{V4, V6, nobody};
 use crate::event::{Body, Endpoint, Socket};
 use crate::testkit::table::{Happening, Table, happening};
+use crate::testkit::uring::{self, Uring};
 
 /// How long the end of a connection may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -231,7 +231,7 @@ fn udp_by_io_uring() -> Vec<Happening> {
 
 #[cfg(target_arch = "x86_64")]
 fn bind_by_a_32_bit_caller() -> Vec<Happening> {
-    use super::callers::compat::{BIND, Low, call};
+    use crate::testkit::compat::{BIND, Low, call};
 
     let socket = socket(SocketType::DGRAM);
     let page = Low::new();

@@ -1,5 +1,6 @@
 //! Just enough of io_uring to make one call at a time.
 
+use std::ffi::CStr;
 use std::io::{Error, Result};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Operations, of `enum io_uring_op`.
 pub const ACCEPT: u8 = 13;
 pub const CONNECT: u8 = 16;
+const OPENAT: u8 = 18;
 /// These two are there from 6.11; before, they fail with `EINVAL`.
 pub const BIND: u8 = 56;
 pub const LISTEN: u8 = 57;
@@ -108,15 +110,33 @@ impl Uring {
         })
     }
 
+    /// Opens a file by its absolute path.
+    pub fn open(&self, path: &CStr, flags: u32, mode: u32) -> i32 {
+        self.make(OPENAT, libc::AT_FDCWD, path.as_ptr() as u64, 0, mode, flags)
+    }
+
     /// Has the kernel do `operation` on a descriptor, and waits for what comes of it. What `address`
     /// and `offset` mean is the operation's.
     pub fn call(&self, operation: u8, on: i32, address: u64, offset: u64, length: u32) -> i32 {
+        self.make(operation, on, address, offset, length, 0)
+    }
+
+    fn make(
+        &self,
+        operation: u8,
+        on: i32,
+        address: u64,
+        offset: u64,
+        length: u32,
+        flags: u32,
+    ) -> i32 {
         let mut entry = [0u8; ENTRY_BYTES];
         entry[0] = operation;
         entry[4..8].copy_from_slice(&on.to_ne_bytes());
         entry[8..16].copy_from_slice(&offset.to_ne_bytes());
         entry[16..24].copy_from_slice(&address.to_ne_bytes());
         entry[24..28].copy_from_slice(&length.to_ne_bytes());
+        entry[28..32].copy_from_slice(&flags.to_ne_bytes());
         // SAFETY: the kernel reads the entry when it is told to, below.
         unsafe { std::ptr::copy_nonoverlapping(entry.as_ptr(), self.entries.0, ENTRY_BYTES) };
         let (sq, cq) = (&self.params.sq_off, &self.params.cq_off);
