@@ -224,7 +224,7 @@ impl Files {
     /// An event is to wait. Gives the oldest, if there is no room.
     pub fn push(&mut self, event: RawEvent, now_ns: u64) -> Option<RawEvent> {
         let full = self.waiting.len() >= MAX_FILES;
-        let oldest = self.waiting.pop_front_if(|_| full);
+        let oldest = if full { self.waiting.pop_front() } else { None };
         self.hurried = self.hurried.saturating_add(u64::from(full));
         self.waiting.push_back((now_ns, event));
         oldest.map(|(_, event)| event)
