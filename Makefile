@@ -86,9 +86,20 @@ bench-build: build
 BENCH := target/$(TRIPLE)/release
 UNDER_TEST := --program $(RELEASE) --workload $(BENCH)/workload
 
+## dependencies: licences, sources and doubles of what is depended on, as deny.toml allows
+dependencies:
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check bans licenses sources
+
+# On the stable compiler, whose sanitizers wait for a name; memory is what unsafe code can get wrong.
+## sanitize: the tests of the libraries under AddressSanitizer
+sanitize: test-setup
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address -Ctarget-feature=-crt-static" \
+	    cargo test --workspace --lib --locked --target-dir target/sanitize
+
 ## clean: remove everything built
 clean:
 	cargo clean
 
-.PHONY: help setup build run install test vm-test vm-cost test-setup lint format fuzz bench soak bench-build clean
+.PHONY: help setup build run install test vm-test vm-cost test-setup lint format fuzz bench soak bench-build dependencies sanitize clean
 export SQL

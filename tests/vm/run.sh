@@ -36,9 +36,11 @@ readonly GROUPS_ALL=(
     # on, and in another with it off; what follows are the kernel's arguments.
     "audit:on:"
     "audit:off:audit=0 lockdown=confidentiality"
+    # The program itself while the clock is set.
+    "clock:-:"
 )
 # Those of the connector start tools that the machines do not have.
-readonly GROUPS_DEFAULT="size process socket fanotify audit"
+readonly GROUPS_DEFAULT="size process socket fanotify audit clock"
 
 work=$(mktemp -d)
 trap 'jobs -pr | xargs -r kill 2>/dev/null || true; rm -rf "$work"' EXIT
@@ -55,7 +57,7 @@ for group in "${GROUPS_ALL[@]}"; do
 done
 for group in "${wanted[@]}"; do
     case $group in
-    audit:*) apart+=("$group") ;;
+    audit:* | clock:*) apart+=("$group") ;;
     *) probes+=("$group") ;;
     esac
 done
@@ -71,7 +73,7 @@ if [ ${#apart[@]} -gt 0 ]; then
     strip --strip-debug -o "$work/osquery-ebpf" "$built"
     tools=("$(command -v auditctl)" "$(command -v setpriv)")
     mapfile -t libraries < <(ldd "${tools[@]}" | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p' | sort -u)
-    files_apart=("$work/osquery-ebpf" "${tools[@]}" "${libraries[@]}" /lib64/ld-linux-x86-64.so.2)
+    files_apart=(tests/vm/claims.sh "$work/osquery-ebpf" "${tools[@]}" "${libraries[@]}" /lib64/ld-linux-x86-64.so.2)
 fi
 
 # The test binary, without what only a debugger needs: it is copied into every machine's memory.
@@ -139,7 +141,7 @@ one() {
         result=0
         echo "::group $name $tier" >>"$log"
         VM_APPEND=$arguments VM_SECONDS=$GROUP_SECONDS tests/vm/boot.sh "$CACHE/$suite" \
-            tests/vm/audit.guest.sh "${files_apart[@]}" >>"$log" 2>>"$log.broken" || result=$?
+            "tests/vm/$name.guest.sh" "${files_apart[@]}" >>"$log" 2>>"$log.broken" || result=$?
         if [ "$result" -ne $BROKEN ]; then echo "::group-end" >>"$log"; fi
         # That a test failed says more than that a machine broke.
         if [ "$result" -ne 0 ] && [ "$status" -ne $FAILED ]; then status=$result; fi
@@ -196,7 +198,7 @@ tell() {
             printf "$line" "$suite" "$release" "$name" "$tier" "the machine broke: $(grep '^test ' <<<"$output" | tail -n 1) (see $log.broken)"
         fi
         sed -n '/^failures:$/,$s/^    \([a-z_0-9:]*::root::[a-z_0-9:]*\)$/    \1/p' <<<"$output" | sort -u
-        [ "$name" != audit ] || sed -n 's/^test \(.*\) \.\.\. FAILED$/    \1/p' <<<"$output"
+        case $name in audit | clock) sed -n 's/^test \(.*\) \.\.\. FAILED$/    \1/p' <<<"$output" ;; esac
     done
 }
 
