@@ -109,24 +109,10 @@ impl Sources {
     }
 
     /// Hands a new configuration to the sources. One that will not have it goes on with the old
-    /// one; the errors say so. A change of the wanted kinds starts everything over.
+    /// one; the errors say so. Kinds that are wanted now are looked for from the top of the ladder,
+    /// those that are not any more are given up; a source that neither concerns is not disturbed.
     pub fn reconfigure(&self, config: SourceConfig) -> Vec<StartError> {
-        let mut state = self.state.lock();
-        if state.config.kinds != config.kinds {
-            let plan = std::mem::take(&mut state.plan);
-            drop(state);
-            self.restart(plan, config);
-            return Vec::new();
-        }
-        state.config = config;
-        state
-            .started
-            .iter()
-            .filter_map(|started| {
-                let config = SourceConfig { kinds: started.kinds.clone(), ..state.config.clone() };
-                started.running.reconfigure(&config).err()
-            })
-            .collect()
+        self.state.lock().reconfigure(config, &self.sink)
     }
 
     /// Replaces sources that have stopped by themselves. To be called every [`LOOK`].
@@ -208,6 +194,100 @@ impl Drop for Sources {
 }
 
 impl State {
+    fn reconfigure(&mut self, config: SourceConfig, sink: &Arc<dyn Sink>) -> Vec<StartError> {
+        let other_kinds = self.config.kinds != config.kinds;
+        self.config = config;
+        let mut errors = Vec::new();
+        // From the last, since some may go.
+        for index in (0..self.started.len()).rev() {
+            let Some(started) = self.started.get_mut(index) else { continue };
+            let wanted = |kind: &EventKind| self.config.kinds.contains(kind);
+            let kinds: Vec<EventKind> = started.kinds.iter().copied().filter(wanted).collect();
+            if kinds.is_empty() {
+                started.running.stop();
+                self.started.remove(index);
+            } else if let Err(error) = self.change(index, kinds, sink) {
+                errors.push(error);
+            }
+        }
+        if other_kinds {
+            let unserved: Vec<EventKind> =
+                self.config.kinds.iter().copied().filter(|kind| !self.serves(*kind)).collect();
+            for kind in EventKind::ALL {
+                let forget = unserved.contains(&kind) || !self.config.kinds.contains(&kind);
+                if let Some(reasons) = self.reasons.get_mut(kind.index()).filter(|_| forget) {
+                    reasons.clear();
+                }
+            }
+            self.serve(&unserved, 0, sink);
+        }
+        errors
+    }
+
+    /// Lets a source that runs serve these kinds, by the present configuration. One that cannot
+    /// change them while it runs is started over; if that fails, it serves what it did before, or,
+    /// if not even that can be had any more, is gone.
+    fn change(
+        &mut self,
+        index: usize,
+        kinds: Vec<EventKind>,
+        sink: &Arc<dyn Sink>,
+    ) -> Result<(), StartError> {
+        let Some(started) = self.started.get_mut(index) else { return Ok(()) };
+        if started.kinds == kinds || started.running.changes_kinds() {
+            let config = SourceConfig { kinds: kinds.clone(), ..self.config.clone() };
+            started.running.reconfigure(&config)?;
+            started.kinds = kinds;
+            return Ok(());
+        }
+        let Some(candidate) = self.plan.candidates.get(started.rung) else { return Ok(()) };
+        let make = Arc::clone(&candidate.make);
+        let mut old = self.started.remove(index);
+        old.running.stop();
+        let Started { rung, kinds: before, .. } = old;
+        let mut again = |kinds: Vec<EventKind>| {
+            let running = make().and_then(|source| self.start(source, &kinds, sink))?;
+            self.started.insert(index, Started { running, rung, kinds, since: Instant::now() });
+            Ok(())
+        };
+        again(kinds).inspect_err(|_| {
+            if let Err(error) = again(before) {
+                log::warn!("{error}");
+            }
+        })
+    }
+
+    fn serves(&self, kind: EventKind) -> bool {
+        self.started.iter().any(|started| started.kinds.contains(&kind))
+    }
+
+    /// Adds kinds to what a source that runs serves, if it will have them. What it loses thereby is
+    /// left to be served.
+    fn extend(
+        &mut self,
+        index: usize,
+        more: &[EventKind],
+        left: &mut Vec<EventKind>,
+        sink: &Arc<dyn Sink>,
+    ) {
+        let Some(started) = self.started.get(index) else { return };
+        let before = started.kinds.clone();
+        let name = started.running.kind().as_str();
+        match self.change(index, [before.as_slice(), more].concat(), sink) {
+            Ok(()) => {
+                log::info!("{name} serves {} too", words(more));
+                left.retain(|kind| !more.contains(kind));
+            }
+            Err(error) => {
+                let orphans: Vec<EventKind> =
+                    before.into_iter().filter(|kind| !self.serves(*kind)).collect();
+                self.refused(more, &error);
+                self.refused(&orphans, &error);
+                left.extend(orphans);
+            }
+        }
+    }
+
     /// Finds a source for each of `kinds`, from rung `from` on.
     fn serve(&mut self, kinds: &[EventKind], from: usize, sink: &Arc<dyn Sink>) {
         let mut left: Vec<EventKind> = kinds.to_vec();
@@ -233,6 +313,10 @@ impl State {
                 self.blame(*kind, format!("{name} cannot give them"));
             }
             if taken.is_empty() {
+                continue;
+            }
+            if let Some(index) = self.started.iter().position(|started| started.rung == rung) {
+                self.extend(index, &taken, &mut left, sink);
                 continue;
             }
             match self.start(source, &taken, sink) {

@@ -60,6 +60,10 @@ impl Running for Fake {
         Ok(())
     }
 
+    fn changes_kinds(&self) -> bool {
+        self.kind == SourceKind::Bpf
+    }
+
     fn flush(&self, _deadline: Duration) -> bool {
         !self.world.failed.lock().contains(self.kind.as_str())
     }
@@ -236,13 +240,72 @@ fn each_source_is_asked_for_its_own_kinds_only() {
 }
 
 #[test]
-fn other_kinds_start_everything_over() {
+fn kinds_that_come_and_go_disturb_no_source_that_can_change_them() {
     let world = Arc::new(World::default());
-    let sources = start(&world);
+    let processes = [EventKind::Exec, EventKind::Fork, EventKind::Exit];
+    let sources = Sources::start(plan(&world, ""), config(&processes), Arc::new(Nowhere));
+    world.asked.lock().clear();
+    assert_eq!(sources.reconfigure(config(&WANTED)), []);
+    assert_eq!(world.stopped.lock().len(), 0);
+    assert!(world.asked.lock().contains(&("bpf", WANTED[..4].to_vec())));
+    assert!(world.asked.lock().contains(&("fanotify", vec![EventKind::File])));
+    assert!(serving(&sources).iter().all(|(_, source)| source.is_some()));
     assert_eq!(sources.reconfigure(config(&[EventKind::File])), []);
-    assert_eq!(*world.stopped.lock(), ["fanotify", "bpf"]);
-    assert!(sources.status()[EventKind::Exec.index()].source.is_none());
+    assert_eq!(*world.stopped.lock(), ["bpf"]);
+    let exec = &sources.status()[EventKind::Exec.index()];
+    assert_eq!((exec.source, exec.reason.as_str()), (None, "not asked for"));
     assert_eq!(sources.status()[EventKind::File.index()].source, Some(SourceKind::Fanotify));
+    // And back, from the top of the ladder.
+    assert_eq!(sources.reconfigure(config(&WANTED)), []);
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Bpf));
+    assert_eq!(*world.stopped.lock(), ["bpf"]);
+}
+
+#[test]
+fn a_source_that_cannot_change_its_kinds_is_started_over_alone() {
+    let world = Arc::new(World::default());
+    world.broken.lock().insert("bpf");
+    let processes = [EventKind::Exec, EventKind::Fork, EventKind::Exit];
+    let sources = Sources::start(plan(&world, ""), config(&processes), Arc::new(Nowhere));
+    world.asked.lock().clear();
+    let with_sockets = [&processes[..], &[EventKind::Socket]].concat();
+    assert_eq!(sources.reconfigure(config(&with_sockets)), []);
+    assert_eq!(*world.stopped.lock(), ["audit"]);
+    let both = vec![EventKind::Exec, EventKind::Socket];
+    assert!(world.asked.lock().contains(&("audit", both)));
+    assert_eq!(sources.status()[EventKind::Socket.index()].source, Some(SourceKind::Audit));
+    assert_eq!(sources.status()[EventKind::Fork.index()].source, Some(SourceKind::Connector));
+}
+
+#[test]
+fn what_a_running_source_refuses_is_served_below_it_and_what_it_served_goes_on() {
+    let world = Arc::new(World::default());
+    let processes = [EventKind::Exec, EventKind::Fork, EventKind::Exit];
+    let sources = Sources::start(plan(&world, ""), config(&processes), Arc::new(Nowhere));
+    world.broken.lock().insert("bpf");
+    assert_eq!(sources.reconfigure(config(&WANTED)).len(), 1);
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Bpf));
+    let socket = &sources.status()[EventKind::Socket.index()];
+    assert_eq!(socket.source, Some(SourceKind::Audit));
+    assert_eq!(socket.reason, "bpf: start: not now; repair it");
+    assert_eq!(world.stopped.lock().len(), 0);
+}
+
+#[test]
+fn a_source_that_does_not_come_back_leaves_what_it_served_to_those_below() {
+    let world = Arc::new(World::default());
+    world.broken.lock().insert("bpf");
+    let exec = [EventKind::Exec];
+    let sources = Sources::start(plan(&world, ""), config(&exec), Arc::new(Nowhere));
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Audit));
+    world.broken.lock().insert("audit");
+    let errors = sources.reconfigure(config(&[EventKind::Exec, EventKind::Socket]));
+    assert_eq!(errors.len(), 1);
+    let status = sources.status();
+    assert_eq!(status[EventKind::Exec.index()].source, Some(SourceKind::Connector));
+    assert_eq!(status[EventKind::Socket.index()].source, None);
+    let reason = &status[EventKind::Exec.index()].reason;
+    assert!(reason.contains("audit: start: the kernel said EPERM"), "{reason}");
 }
 
 #[test]
