@@ -2,7 +2,8 @@
 //!
 //! Owns the ladder: candidates in order of preference, each kind of event served by the first that
 //! can give it and starts. What refused is kept as the reason that `ebpf_events_health` shows. A
-//! source that stops by itself is replaced by what stands below it. How a source works is its own.
+//! source that stops by itself is replaced by what stands below it, and what stands higher is tried
+//! again from time to time ([`climb`]). How a source works is its own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +13,11 @@ use osquery_ebpf_probes::event::{Concern, EventKind, SourceKind};
 use osquery_ebpf_probes::source::{KindHealth, Running, Sink, Source, SourceConfig, StartError};
 use osquery_ebpf_tables::status::{KindStatus, StatusProvider};
 use parking_lot::Mutex;
+
+pub mod climb;
+mod gate;
+
+use gate::Gate;
 
 /// Between two looks whether a source has stopped by itself.
 pub const LOOK: Duration = Duration::from_secs(2);
@@ -81,6 +87,7 @@ struct State {
 
 struct Started {
     running: Box<dyn Running>,
+    gate: Arc<Gate>,
     /// Its place in the ladder.
     rung: usize,
     kinds: Vec<EventKind>,
@@ -246,8 +253,10 @@ impl State {
         old.running.stop();
         let Started { rung, kinds: before, .. } = old;
         let mut again = |kinds: Vec<EventKind>| {
-            let running = make().and_then(|source| self.start(source, &kinds, sink))?;
-            self.started.insert(index, Started { running, rung, kinds, since: Instant::now() });
+            let gate = Gate::open(Arc::clone(sink));
+            let running = make().and_then(|source| self.start(source, &kinds, &gate))?;
+            let since = Instant::now();
+            self.started.insert(index, Started { running, gate, rung, kinds, since });
             Ok(())
         };
         again(kinds).inspect_err(|_| {
@@ -319,8 +328,9 @@ impl State {
                 self.extend(index, &taken, &mut left, sink);
                 continue;
             }
-            match self.start(source, &taken, sink) {
-                Ok(running) => self.started(running, rung, taken, &mut left),
+            let gate = Gate::open(Arc::clone(sink));
+            match self.start(source, &taken, &gate) {
+                Ok(running) => self.started((running, gate), rung, taken, &mut left),
                 Err(error) => {
                     // One concern may work where two together do not.
                     for concern in concerns(&taken) {
@@ -333,9 +343,10 @@ impl State {
                             self.refused(&kinds, &error);
                             continue;
                         }
-                        let alone = make().and_then(|source| self.start(source, &kinds, sink));
+                        let gate = Gate::open(Arc::clone(sink));
+                        let alone = make().and_then(|source| self.start(source, &kinds, &gate));
                         match alone {
-                            Ok(running) => self.started(running, rung, kinds, &mut left),
+                            Ok(running) => self.started((running, gate), rung, kinds, &mut left),
                             Err(error) => self.refused(&kinds, &error),
                         }
                     }
@@ -348,22 +359,23 @@ impl State {
         &self,
         source: Box<dyn Source>,
         kinds: &[EventKind],
-        sink: &Arc<dyn Sink>,
+        gate: &Arc<Gate>,
     ) -> Result<Box<dyn Running>, StartError> {
         let config = SourceConfig { kinds: kinds.to_vec(), ..self.config.clone() };
-        source.start(&config, Arc::clone(sink))
+        let gate: Arc<dyn Sink> = Arc::<Gate>::clone(gate);
+        source.start(&config, gate)
     }
 
     fn started(
         &mut self,
-        running: Box<dyn Running>,
+        (running, gate): (Box<dyn Running>, Arc<Gate>),
         rung: usize,
         kinds: Vec<EventKind>,
         left: &mut Vec<EventKind>,
     ) {
         log::info!("{} serves {}", running.kind().as_str(), words(&kinds));
         left.retain(|kind| !kinds.contains(kind));
-        self.started.push(Started { running, rung, kinds, since: Instant::now() });
+        self.started.push(Started { running, gate, rung, kinds, since: Instant::now() });
     }
 
     fn refused(&mut self, kinds: &[EventKind], error: &StartError) {
@@ -405,10 +417,13 @@ impl StatusProvider for Sources {
             .into_iter()
             .map(|kind| {
                 let serving = healths.iter().find(|(started, _)| started.kinds.contains(&kind));
-                let health = serving
+                let mut health = serving
                     .and_then(|(_, healths)| healths.iter().find(|health| health.kind == kind))
                     .cloned()
                     .unwrap_or_else(|| KindHealth::new(kind, ""));
+                if let Some((started, _)) = serving {
+                    started.gate.correct(&mut health);
+                }
                 let reason = match (serving, state.reason(kind)) {
                     (None, _) if !state.config.kinds.contains(&kind) => "not asked for".to_owned(),
                     (None, reason) if reason.is_empty() => NOTHING.to_owned(),

@@ -142,6 +142,44 @@ mod root {
         assert_eq!(sources, ["audit", "bpf", "connector"]);
     }
 
+    /// Somebody's rule that keeps new processes from being recorded, as long as it lives.
+    struct NeverTask;
+
+    impl NeverTask {
+        fn new() -> Self {
+            auditctl(&["-a", "never,task"]).unwrap();
+            Self
+        }
+    }
+
+    impl Drop for NeverTask {
+        fn drop(&mut self) {
+            // What stays is seen by the next look at all of it.
+            let _ = auditctl(&["-d", "never,task"]);
+        }
+    }
+
+    #[test]
+    fn once_nothing_stands_in_the_way_of_audit_any_more_it_takes_over_by_itself() {
+        let _alone = alone();
+        let before = audit_state().unwrap();
+        let rule = NeverTask::new();
+        let mut service = Service::start("audit-climbs", &ON_AUDIT);
+        let health = || {
+            let sql = "SELECT source, reason FROM ebpf_events_health WHERE kind = 'exec'";
+            service.ask(sql).remove(0)
+        };
+        assert!(health()["reason"].contains("never,task"), "{:#?}", health());
+        assert_eq!(service.sees("climb-0"), "connector");
+        drop(rule);
+        let climbed = || Some(()).filter(|()| health()["source"] == "audit");
+        wait_for(DEADLINE, climbed).expect("audit takes over");
+        assert_eq!(service.sees("climb-1"), "audit");
+        assert!(!health()["reason"].contains("never,task"), "{:#?}", health());
+        service.served = None;
+        assert_eq!(audit_state().unwrap(), before);
+    }
+
     #[test]
     fn beside_a_real_auditd_both_have_every_execution_and_its_rules_stay() {
         let _alone = alone();
