@@ -20,6 +20,7 @@ use serde_json::Value;
 use crate::config::{Document, Settings, SourceChoice, TierChoice, read_section};
 use crate::memory;
 use crate::stop::Stop;
+use crate::supervisor::climb::PAUSE;
 use crate::supervisor::{LOOK, Plan, Sources};
 
 /// What is needed of the tables' engine.
@@ -72,8 +73,8 @@ pub struct Runtime {
     engine: Arc<dyn Engine>,
     sources: Arc<Sources>,
     flags: Settings,
-    ladder: Ladder,
-    applied: Mutex<Settings>,
+    ladder: Arc<Ladder>,
+    applied: Arc<Mutex<Settings>>,
     stop: Arc<Stop>,
     keeper: Option<std::thread::JoinHandle<()>>,
 }
@@ -97,11 +98,14 @@ impl Runtime {
         engine.set_status(Arc::clone(&sources) as Arc<dyn StatusProvider>);
         engine.seed();
         let stop = Arc::new(Stop::new()?);
+        let (ladder, applied) = (Arc::new(ladder), Arc::new(Mutex::new(settings)));
         let keeper = std::thread::Builder::new().name("keeper".to_owned()).spawn({
             let (sources, stop) = (Arc::clone(&sources), Arc::clone(&stop));
-            let engine = Arc::clone(&engine);
+            let (engine, ladder) = (Arc::clone(&engine), Arc::clone(&ladder));
+            let applied = Arc::clone(&applied);
             move || {
                 let (mut looked, mut given_back) = (Instant::now(), Instant::now());
+                let (mut climbed, mut pause) = (Instant::now(), PAUSE.0);
                 while !stop.requested() {
                     if engine.tick() {
                         stop.wait(TICK);
@@ -112,6 +116,13 @@ impl Runtime {
                         sources.look_after();
                         looked = Instant::now();
                     }
+                    if climbed.elapsed() >= pause && !sources.shortcomings().is_empty() {
+                        // Held, so that no other configuration comes between.
+                        let settings = applied.lock();
+                        let better = sources.climb(ladder(&settings));
+                        pause = if better { PAUSE.0 } else { PAUSE.1.min(pause.saturating_mul(2)) };
+                        climbed = Instant::now();
+                    }
                     if given_back.elapsed() >= GIVE_BACK {
                         memory::give_back();
                         given_back = Instant::now();
@@ -119,7 +130,6 @@ impl Runtime {
                 }
             }
         })?;
-        let applied = Mutex::new(settings);
         Ok(Self { engine, sources, flags, ladder, applied, stop, keeper: Some(keeper) })
     }
 

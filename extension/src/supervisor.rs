@@ -2,7 +2,8 @@
 //!
 //! Owns the ladder: candidates in order of preference, each kind of event served by the first that
 //! can give it and starts. What refused is kept as the reason that `ebpf_events_health` shows. A
-//! source that stops by itself is replaced by what stands below it. How a source works is its own.
+//! source that stops by itself is replaced by what stands below it, and what stands higher is tried
+//! again from time to time ([`climb`]). How a source works is its own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +13,11 @@ use osquery_ebpf_probes::event::{Concern, EventKind, SourceKind};
 use osquery_ebpf_probes::source::{KindHealth, Running, Sink, Source, SourceConfig, StartError};
 use osquery_ebpf_tables::status::{KindStatus, StatusProvider};
 use parking_lot::Mutex;
+
+pub mod climb;
+mod gate;
+
+use gate::Gate;
 
 /// Between two looks whether a source has stopped by itself.
 pub const LOOK: Duration = Duration::from_secs(2);
@@ -81,6 +87,7 @@ struct State {
 
 struct Started {
     running: Box<dyn Running>,
+    gate: Arc<Gate>,
     /// Its place in the ladder.
     rung: usize,
     kinds: Vec<EventKind>,
@@ -109,24 +116,10 @@ impl Sources {
     }
 
     /// Hands a new configuration to the sources. One that will not have it goes on with the old
-    /// one; the errors say so. A change of the wanted kinds starts everything over.
+    /// one; the errors say so. Kinds that are wanted now are looked for from the top of the ladder,
+    /// those that are not any more are given up; a source that neither concerns is not disturbed.
     pub fn reconfigure(&self, config: SourceConfig) -> Vec<StartError> {
-        let mut state = self.state.lock();
-        if state.config.kinds != config.kinds {
-            let plan = std::mem::take(&mut state.plan);
-            drop(state);
-            self.restart(plan, config);
-            return Vec::new();
-        }
-        state.config = config;
-        state
-            .started
-            .iter()
-            .filter_map(|started| {
-                let config = SourceConfig { kinds: started.kinds.clone(), ..state.config.clone() };
-                started.running.reconfigure(&config).err()
-            })
-            .collect()
+        self.state.lock().reconfigure(config, &self.sink)
     }
 
     /// Replaces sources that have stopped by themselves. To be called every [`LOOK`].
@@ -208,6 +201,102 @@ impl Drop for Sources {
 }
 
 impl State {
+    fn reconfigure(&mut self, config: SourceConfig, sink: &Arc<dyn Sink>) -> Vec<StartError> {
+        let other_kinds = self.config.kinds != config.kinds;
+        self.config = config;
+        let mut errors = Vec::new();
+        // From the last, since some may go.
+        for index in (0..self.started.len()).rev() {
+            let Some(started) = self.started.get_mut(index) else { continue };
+            let wanted = |kind: &EventKind| self.config.kinds.contains(kind);
+            let kinds: Vec<EventKind> = started.kinds.iter().copied().filter(wanted).collect();
+            if kinds.is_empty() {
+                started.running.stop();
+                self.started.remove(index);
+            } else if let Err(error) = self.change(index, kinds, sink) {
+                errors.push(error);
+            }
+        }
+        if other_kinds {
+            let unserved: Vec<EventKind> =
+                self.config.kinds.iter().copied().filter(|kind| !self.serves(*kind)).collect();
+            for kind in EventKind::ALL {
+                let forget = unserved.contains(&kind) || !self.config.kinds.contains(&kind);
+                if let Some(reasons) = self.reasons.get_mut(kind.index()).filter(|_| forget) {
+                    reasons.clear();
+                }
+            }
+            self.serve(&unserved, 0, sink);
+        }
+        errors
+    }
+
+    /// Lets a source that runs serve these kinds, by the present configuration. One that cannot
+    /// change them while it runs is started over; if that fails, it serves what it did before, or,
+    /// if not even that can be had any more, is gone.
+    fn change(
+        &mut self,
+        index: usize,
+        kinds: Vec<EventKind>,
+        sink: &Arc<dyn Sink>,
+    ) -> Result<(), StartError> {
+        let Some(started) = self.started.get_mut(index) else { return Ok(()) };
+        if started.kinds == kinds || started.running.changes_kinds() {
+            let config = SourceConfig { kinds: kinds.clone(), ..self.config.clone() };
+            started.running.reconfigure(&config)?;
+            started.kinds = kinds;
+            return Ok(());
+        }
+        let Some(candidate) = self.plan.candidates.get(started.rung) else { return Ok(()) };
+        let make = Arc::clone(&candidate.make);
+        let mut old = self.started.remove(index);
+        old.running.stop();
+        let Started { rung, kinds: before, .. } = old;
+        let mut again = |kinds: Vec<EventKind>| {
+            let gate = Gate::open(Arc::clone(sink));
+            let running = make().and_then(|source| self.start(source, &kinds, &gate))?;
+            let since = Instant::now();
+            self.started.insert(index, Started { running, gate, rung, kinds, since });
+            Ok(())
+        };
+        again(kinds).inspect_err(|_| {
+            if let Err(error) = again(before) {
+                log::warn!("{error}");
+            }
+        })
+    }
+
+    fn serves(&self, kind: EventKind) -> bool {
+        self.started.iter().any(|started| started.kinds.contains(&kind))
+    }
+
+    /// Adds kinds to what a source that runs serves, if it will have them. What it loses thereby is
+    /// left to be served.
+    fn extend(
+        &mut self,
+        index: usize,
+        more: &[EventKind],
+        left: &mut Vec<EventKind>,
+        sink: &Arc<dyn Sink>,
+    ) {
+        let Some(started) = self.started.get(index) else { return };
+        let before = started.kinds.clone();
+        let name = started.running.kind().as_str();
+        match self.change(index, [before.as_slice(), more].concat(), sink) {
+            Ok(()) => {
+                log::info!("{name} serves {} too", words(more));
+                left.retain(|kind| !more.contains(kind));
+            }
+            Err(error) => {
+                let orphans: Vec<EventKind> =
+                    before.into_iter().filter(|kind| !self.serves(*kind)).collect();
+                self.refused(more, &error);
+                self.refused(&orphans, &error);
+                left.extend(orphans);
+            }
+        }
+    }
+
     /// Finds a source for each of `kinds`, from rung `from` on.
     fn serve(&mut self, kinds: &[EventKind], from: usize, sink: &Arc<dyn Sink>) {
         let mut left: Vec<EventKind> = kinds.to_vec();
@@ -235,8 +324,13 @@ impl State {
             if taken.is_empty() {
                 continue;
             }
-            match self.start(source, &taken, sink) {
-                Ok(running) => self.started(running, rung, taken, &mut left),
+            if let Some(index) = self.started.iter().position(|started| started.rung == rung) {
+                self.extend(index, &taken, &mut left, sink);
+                continue;
+            }
+            let gate = Gate::open(Arc::clone(sink));
+            match self.start(source, &taken, &gate) {
+                Ok(running) => self.started((running, gate), rung, taken, &mut left),
                 Err(error) => {
                     // One concern may work where two together do not.
                     for concern in concerns(&taken) {
@@ -249,9 +343,10 @@ impl State {
                             self.refused(&kinds, &error);
                             continue;
                         }
-                        let alone = make().and_then(|source| self.start(source, &kinds, sink));
+                        let gate = Gate::open(Arc::clone(sink));
+                        let alone = make().and_then(|source| self.start(source, &kinds, &gate));
                         match alone {
-                            Ok(running) => self.started(running, rung, kinds, &mut left),
+                            Ok(running) => self.started((running, gate), rung, kinds, &mut left),
                             Err(error) => self.refused(&kinds, &error),
                         }
                     }
@@ -264,22 +359,23 @@ impl State {
         &self,
         source: Box<dyn Source>,
         kinds: &[EventKind],
-        sink: &Arc<dyn Sink>,
+        gate: &Arc<Gate>,
     ) -> Result<Box<dyn Running>, StartError> {
         let config = SourceConfig { kinds: kinds.to_vec(), ..self.config.clone() };
-        source.start(&config, Arc::clone(sink))
+        let gate: Arc<dyn Sink> = Arc::<Gate>::clone(gate);
+        source.start(&config, gate)
     }
 
     fn started(
         &mut self,
-        running: Box<dyn Running>,
+        (running, gate): (Box<dyn Running>, Arc<Gate>),
         rung: usize,
         kinds: Vec<EventKind>,
         left: &mut Vec<EventKind>,
     ) {
         log::info!("{} serves {}", running.kind().as_str(), words(&kinds));
         left.retain(|kind| !kinds.contains(kind));
-        self.started.push(Started { running, rung, kinds, since: Instant::now() });
+        self.started.push(Started { running, gate, rung, kinds, since: Instant::now() });
     }
 
     fn refused(&mut self, kinds: &[EventKind], error: &StartError) {
@@ -321,10 +417,13 @@ impl StatusProvider for Sources {
             .into_iter()
             .map(|kind| {
                 let serving = healths.iter().find(|(started, _)| started.kinds.contains(&kind));
-                let health = serving
+                let mut health = serving
                     .and_then(|(_, healths)| healths.iter().find(|health| health.kind == kind))
                     .cloned()
                     .unwrap_or_else(|| KindHealth::new(kind, ""));
+                if let Some((started, _)) = serving {
+                    started.gate.correct(&mut health);
+                }
                 let reason = match (serving, state.reason(kind)) {
                     (None, _) if !state.config.kinds.contains(&kind) => "not asked for".to_owned(),
                     (None, reason) if reason.is_empty() => NOTHING.to_owned(),

@@ -163,6 +163,10 @@ impl Running for BpfRunning {
         Ok(())
     }
 
+    fn changes_kinds(&self) -> bool {
+        true
+    }
+
     fn flush(&self, deadline: Duration) -> bool {
         self.collector.flush(deadline)
     }

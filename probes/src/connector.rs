@@ -140,6 +140,10 @@ impl Running for RunningConnector {
         })
     }
 
+    fn changes_kinds(&self) -> bool {
+        true
+    }
+
     fn flush(&self, deadline: Duration) -> bool {
         self.worker.flush(deadline)
     }

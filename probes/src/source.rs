@@ -175,6 +175,12 @@ pub trait Running: Send + Sync {
     /// What could not be applied; what was in force before stays in force.
     fn reconfigure(&self, config: &SourceConfig) -> Result<(), StartError>;
 
+    /// Whether [`Running::reconfigure`] takes over other kinds too, of those that it gives. If not, it
+    /// has to be started over for them.
+    fn changes_kinds(&self) -> bool {
+        false
+    }
+
     /// Returns when every event that happened before the call has been given to the sink, or after
     /// `deadline`. True: all are in.
     fn flush(&self, deadline: Duration) -> bool;

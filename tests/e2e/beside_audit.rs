@@ -35,16 +35,16 @@ mod root {
     type Row = BTreeMap<String, String>;
 
     impl Service {
-        fn start(name: &str) -> Self {
+        fn start(name: &str, arguments: &[&str]) -> Self {
             let scratch = Scratch::new(name);
             let host = Host::start(Options::new(scratch.join("osquery.em"))).unwrap();
             let mut service = Self { served: None, host, _scratch: scratch };
-            service.begin();
+            service.begin(arguments);
             service
         }
 
-        fn begin(&mut self) {
-            let served = Served::start(&program(), self.host.socket(), &["--source", "audit"]);
+        fn begin(&mut self, arguments: &[&str]) {
+            let served = Served::start(&program(), self.host.socket(), arguments);
             self.served = Some(served.unwrap());
             wait_for(DEADLINE, || self.ask("SELECT 1 FROM ebpf_events_health").first().cloned())
                 .expect("it registers");
@@ -57,16 +57,19 @@ mod root {
             rows
         }
 
-        /// Executes something new, and waits for its row.
-        fn sees(&self, word: &str) {
-            assert!(Command::new("/bin/true").arg(word).status().unwrap().success());
+        /// Executes something new, waits for its row, and gives the source of it.
+        fn sees(&self, word: &str) -> String {
+            // For a moment, since the connector tells only who: what was executed is looked up.
+            let script = format!("sleep 0.1; : {word}");
+            let status = Command::new("/bin/sh").args(["-c", &script]).status();
+            assert!(status.unwrap().success());
             let sql = format!(
-                "SELECT source FROM ebpf_process_events WHERE cmdline = '/bin/true {word}'"
+                "SELECT source FROM ebpf_process_events WHERE cmdline = '/bin/sh -c {script}'"
             );
             let rows = wait_for(DEADLINE, || Some(self.ask(&sql)).filter(|rows| !rows.is_empty()));
             let rows = rows.unwrap_or_else(|| panic!("no row of {word}"));
             assert_eq!(rows.len(), 1, "{rows:#?}");
-            assert_eq!(rows[0]["source"], "audit");
+            rows[0]["source"].clone()
         }
 
         fn tier(&self) -> String {
@@ -74,6 +77,8 @@ mod root {
             rows[0]["tier"].clone()
         }
     }
+
+    const ON_AUDIT: [&str; 2] = ["--source", "audit"];
 
     /// A rule of somebody else's, with recording switched on, as long as it lives.
     struct Theirs;
@@ -101,14 +106,76 @@ mod root {
     fn killed_it_leaves_rules_that_its_next_start_and_its_end_take_away() {
         let _alone = alone();
         let before = audit_state().unwrap();
-        let mut service = Service::start("audit-killed");
-        service.sees("first");
+        let mut service = Service::start("audit-killed", &ON_AUDIT);
+        assert_eq!(service.sees("first"), "audit");
         let served = service.served.take().unwrap();
         served.kill().unwrap();
         let left = audit_state().unwrap();
         assert!(left.contains("osquery-ebpf"), "a kill -9 leaves them: {left}");
-        service.begin();
-        service.sees("second");
+        service.begin(&ON_AUDIT);
+        assert_eq!(service.sees("second"), "audit");
+        service.served = None;
+        assert_eq!(audit_state().unwrap(), before);
+    }
+
+    /// With its privileges given up it can still go down the ladder, and up again.
+    #[test]
+    fn told_by_the_configuration_it_leaves_bpf_for_audit_and_comes_back() {
+        let _alone = alone();
+        let before = audit_state().unwrap();
+        let service = Service::start("audit-switch", &["--refresh", "1"]);
+        assert_eq!(service.sees("switch-0"), "bpf");
+        for (number, source) in ["audit", "bpf", "connector", "auto"].into_iter().enumerate() {
+            service.host.set_config(&format!(r#"{{"ebpf_events": {{"source": "{source}"}}}}"#));
+            let serves = if source == "auto" { "bpf" } else { source };
+            let health = "SELECT source FROM ebpf_events_health WHERE kind = 'exec'";
+            let is = || service.ask(health).first().filter(|row| row["source"] == serves).cloned();
+            wait_for(DEADLINE, is).unwrap_or_else(|| panic!("not from {source}"));
+            let seen = service.sees(&format!("switch-to-{number}"));
+            assert_eq!(seen, serves);
+            assert_eq!(audit_state().unwrap() == before, source != "audit");
+        }
+        // What was seen is still there, whatever it came from.
+        let sql = "SELECT DISTINCT source FROM ebpf_process_events ORDER BY source";
+        let sources: Vec<String> =
+            service.ask(sql).iter().map(|row| row["source"].clone()).collect();
+        assert_eq!(sources, ["audit", "bpf", "connector"]);
+    }
+
+    /// Somebody's rule that keeps new processes from being recorded, as long as it lives.
+    struct NeverTask;
+
+    impl NeverTask {
+        fn new() -> Self {
+            auditctl(&["-a", "never,task"]).unwrap();
+            Self
+        }
+    }
+
+    impl Drop for NeverTask {
+        fn drop(&mut self) {
+            // What stays is seen by the next look at all of it.
+            let _ = auditctl(&["-d", "never,task"]);
+        }
+    }
+
+    #[test]
+    fn once_nothing_stands_in_the_way_of_audit_any_more_it_takes_over_by_itself() {
+        let _alone = alone();
+        let before = audit_state().unwrap();
+        let rule = NeverTask::new();
+        let mut service = Service::start("audit-climbs", &ON_AUDIT);
+        let health = || {
+            let sql = "SELECT source, reason FROM ebpf_events_health WHERE kind = 'exec'";
+            service.ask(sql).remove(0)
+        };
+        assert!(health()["reason"].contains("never,task"), "{:#?}", health());
+        assert_eq!(service.sees("climb-0"), "connector");
+        drop(rule);
+        let climbed = || Some(()).filter(|()| health()["source"] == "audit");
+        wait_for(DEADLINE, climbed).expect("audit takes over");
+        assert_eq!(service.sees("climb-1"), "audit");
+        assert!(!health()["reason"].contains("never,task"), "{:#?}", health());
         service.served = None;
         assert_eq!(audit_state().unwrap(), before);
     }
@@ -122,14 +189,14 @@ mod root {
             let auditd = Auditd::start("audit-beside").unwrap();
             let with_auditd = audit_state().unwrap();
             assert!(with_auditd.contains("key=theirs"), "{with_auditd}");
-            let mut service = Service::start("audit-beside-service");
+            let mut service = Service::start("audit-beside-service", &ON_AUDIT);
             assert_eq!(service.tier(), "multicast");
             let words: Vec<String> = (0..30).map(|number| format!("beside-{number:02}")).collect();
             for word in &words {
-                service.sees(word);
+                assert_eq!(service.sees(word), "audit");
             }
             for word in &words {
-                let has = || auditd.has_exec(&format!("a1={word}")).unwrap().then_some(());
+                let has = || auditd.has_exec(&format!(": {word}")).unwrap().then_some(());
                 wait_for(DEADLINE, has).unwrap_or_else(|| panic!("auditd lacks {word}"));
             }
             service.served = None;

@@ -1,6 +1,7 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use osquery_ebpf_probes::event::RawEvent;
+use osquery_ebpf_probes::clock::boot_now_ns;
+use osquery_ebpf_probes::event::{Body, Exec, Exit, RawEvent, Task};
 use osquery_ebpf_probes::source::{RingBytes, TierWish, WatchNothing};
 
 use super::*;
@@ -12,6 +13,16 @@ struct World {
     failed: Mutex<BTreeSet<&'static str>>,
     stopped: Mutex<Vec<&'static str>>,
     asked: Mutex<Vec<(&'static str, Vec<EventKind>)>>,
+    sinks: Mutex<BTreeMap<&'static str, Arc<dyn Sink>>>,
+    /// Given by a source while it is flushed.
+    last_words: Mutex<BTreeMap<&'static str, RawEvent>>,
+}
+
+impl World {
+    fn tell(&self, name: &str, event: RawEvent) {
+        let sink = Arc::clone(&self.sinks.lock()[name]);
+        sink.accept(&mut vec![event]);
+    }
 }
 
 struct Fake {
@@ -32,9 +43,10 @@ impl Source for Fake {
     fn start(
         self: Box<Self>,
         config: &SourceConfig,
-        _sink: Arc<dyn Sink>,
+        sink: Arc<dyn Sink>,
     ) -> Result<Box<dyn Running>, StartError> {
         let name = self.kind.as_str();
+        self.world.sinks.lock().insert(name, sink);
         if self.world.broken.lock().contains(name) {
             return Err(error(self.kind, "the kernel said EPERM"));
         }
@@ -49,7 +61,8 @@ impl Running for Fake {
     }
 
     fn health(&self) -> Vec<KindHealth> {
-        self.gives.iter().map(|kind| KindHealth::new(*kind, "fake")).collect()
+        let health = |kind| KindHealth { received: 10, ..KindHealth::new(kind, "fake") };
+        self.gives.iter().map(|kind| health(*kind)).collect()
     }
 
     fn reconfigure(&self, config: &SourceConfig) -> Result<(), StartError> {
@@ -60,7 +73,14 @@ impl Running for Fake {
         Ok(())
     }
 
+    fn changes_kinds(&self) -> bool {
+        self.kind == SourceKind::Bpf
+    }
+
     fn flush(&self, _deadline: Duration) -> bool {
+        if let Some(event) = self.world.last_words.lock().remove(self.kind.as_str()) {
+            self.world.tell(self.kind.as_str(), event);
+        }
         !self.world.failed.lock().contains(self.kind.as_str())
     }
 
@@ -236,13 +256,72 @@ fn each_source_is_asked_for_its_own_kinds_only() {
 }
 
 #[test]
-fn other_kinds_start_everything_over() {
+fn kinds_that_come_and_go_disturb_no_source_that_can_change_them() {
     let world = Arc::new(World::default());
-    let sources = start(&world);
+    let processes = [EventKind::Exec, EventKind::Fork, EventKind::Exit];
+    let sources = Sources::start(plan(&world, ""), config(&processes), Arc::new(Nowhere));
+    world.asked.lock().clear();
+    assert_eq!(sources.reconfigure(config(&WANTED)), []);
+    assert_eq!(world.stopped.lock().len(), 0);
+    assert!(world.asked.lock().contains(&("bpf", WANTED[..4].to_vec())));
+    assert!(world.asked.lock().contains(&("fanotify", vec![EventKind::File])));
+    assert!(serving(&sources).iter().all(|(_, source)| source.is_some()));
     assert_eq!(sources.reconfigure(config(&[EventKind::File])), []);
-    assert_eq!(*world.stopped.lock(), ["fanotify", "bpf"]);
-    assert!(sources.status()[EventKind::Exec.index()].source.is_none());
+    assert_eq!(*world.stopped.lock(), ["bpf"]);
+    let exec = &sources.status()[EventKind::Exec.index()];
+    assert_eq!((exec.source, exec.reason.as_str()), (None, "not asked for"));
     assert_eq!(sources.status()[EventKind::File.index()].source, Some(SourceKind::Fanotify));
+    // And back, from the top of the ladder.
+    assert_eq!(sources.reconfigure(config(&WANTED)), []);
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Bpf));
+    assert_eq!(*world.stopped.lock(), ["bpf"]);
+}
+
+#[test]
+fn a_source_that_cannot_change_its_kinds_is_started_over_alone() {
+    let world = Arc::new(World::default());
+    world.broken.lock().insert("bpf");
+    let processes = [EventKind::Exec, EventKind::Fork, EventKind::Exit];
+    let sources = Sources::start(plan(&world, ""), config(&processes), Arc::new(Nowhere));
+    world.asked.lock().clear();
+    let with_sockets = [&processes[..], &[EventKind::Socket]].concat();
+    assert_eq!(sources.reconfigure(config(&with_sockets)), []);
+    assert_eq!(*world.stopped.lock(), ["audit"]);
+    let both = vec![EventKind::Exec, EventKind::Socket];
+    assert!(world.asked.lock().contains(&("audit", both)));
+    assert_eq!(sources.status()[EventKind::Socket.index()].source, Some(SourceKind::Audit));
+    assert_eq!(sources.status()[EventKind::Fork.index()].source, Some(SourceKind::Connector));
+}
+
+#[test]
+fn what_a_running_source_refuses_is_served_below_it_and_what_it_served_goes_on() {
+    let world = Arc::new(World::default());
+    let processes = [EventKind::Exec, EventKind::Fork, EventKind::Exit];
+    let sources = Sources::start(plan(&world, ""), config(&processes), Arc::new(Nowhere));
+    world.broken.lock().insert("bpf");
+    assert_eq!(sources.reconfigure(config(&WANTED)).len(), 1);
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Bpf));
+    let socket = &sources.status()[EventKind::Socket.index()];
+    assert_eq!(socket.source, Some(SourceKind::Audit));
+    assert_eq!(socket.reason, "bpf: start: not now; repair it");
+    assert_eq!(world.stopped.lock().len(), 0);
+}
+
+#[test]
+fn a_source_that_does_not_come_back_leaves_what_it_served_to_those_below() {
+    let world = Arc::new(World::default());
+    world.broken.lock().insert("bpf");
+    let exec = [EventKind::Exec];
+    let sources = Sources::start(plan(&world, ""), config(&exec), Arc::new(Nowhere));
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Audit));
+    world.broken.lock().insert("audit");
+    let errors = sources.reconfigure(config(&[EventKind::Exec, EventKind::Socket]));
+    assert_eq!(errors.len(), 1);
+    let status = sources.status();
+    assert_eq!(status[EventKind::Exec.index()].source, Some(SourceKind::Connector));
+    assert_eq!(status[EventKind::Socket.index()].source, None);
+    let reason = &status[EventKind::Exec.index()].reason;
+    assert!(reason.contains("audit: start: the kernel said EPERM"), "{reason}");
 }
 
 #[test]
@@ -320,4 +399,88 @@ fn a_concern_that_does_not_start_with_the_others_starts_alone() {
     let socket = &sources.status()[EventKind::Socket.index()];
     assert_eq!(socket.source, Some(SourceKind::Audit));
     assert_eq!(socket.reason, "bpf: start: no sockets; repair it");
+}
+
+/// Keeps who told what.
+#[derive(Default)]
+struct Kept(Mutex<Vec<(SourceKind, EventKind)>>);
+
+impl Sink for Kept {
+    fn accept(&self, batch: &mut Vec<RawEvent>) {
+        self.0.lock().extend(batch.drain(..).map(|event| (event.source, event.kind())));
+    }
+}
+
+fn event(source: SourceKind, time_ns: u64, body: Body) -> RawEvent {
+    RawEvent { time_ns, source, task: Task::default(), body }
+}
+
+fn exec(source: SourceKind, time_ns: u64) -> RawEvent {
+    event(source, time_ns, Body::Exec(Box::<Exec>::default()))
+}
+
+#[test]
+fn what_has_been_repaired_takes_its_place_again_and_no_event_is_lost_or_told_twice() {
+    let world = Arc::new(World::default());
+    let kept = Arc::new(Kept::default());
+    world.broken.lock().insert("bpf");
+    let sink: Arc<dyn Sink> = Arc::<Kept>::clone(&kept);
+    let sources = Sources::start(plan(&world, ""), config(&WANTED), sink);
+    let audit = sources.status()[EventKind::Exec.index()].clone();
+    assert_eq!(audit.source, Some(SourceKind::Audit));
+    assert!(!sources.climb(plan(&world, "")), "it is broken still");
+    assert_eq!(sources.status()[EventKind::Exec.index()].reason, audit.reason);
+    assert_eq!(world.stopped.lock().len(), 0);
+
+    world.broken.lock().clear();
+    let before_ns = boot_now_ns();
+    // Not yet given when the other one takes over.
+    let late = exec(SourceKind::Audit, before_ns);
+    world.last_words.lock().insert("audit", late);
+    assert!(sources.climb(plan(&world, "")));
+    let bpf = &sources.status()[EventKind::Exec.index()];
+    assert_eq!((bpf.source, bpf.reason.as_str()), (Some(SourceKind::Bpf), ""));
+    assert_eq!(sources.shortcomings(), []);
+    assert_eq!(*world.stopped.lock(), ["connector", "audit"]);
+    assert_eq!(bpf.health.received, 10);
+    // What happened before is the other's, what happens now is its own, whenever it is told.
+    world.tell("bpf", exec(SourceKind::Bpf, before_ns));
+    world.tell("bpf", exec(SourceKind::Bpf, boot_now_ns()));
+    world.tell("audit", exec(SourceKind::Audit, boot_now_ns()));
+    world.tell(
+        "connector",
+        event(SourceKind::Connector, boot_now_ns(), Body::Exit(Exit::default())),
+    );
+    let exec = EventKind::Exec;
+    assert_eq!(*kept.0.lock(), [(SourceKind::Audit, exec), (SourceKind::Bpf, exec)]);
+    // What it told in vain it has not received, for whoever adds up.
+    assert_eq!(sources.status()[EventKind::Exec.index()].health.received, 9);
+    assert!(!sources.climb(plan(&world, "")), "there is nothing above");
+}
+
+#[test]
+fn a_kind_that_nothing_served_is_served_once_something_can() {
+    let world = Arc::new(World::default());
+    world.broken.lock().extend(["bpf", "audit", "connector"]);
+    let sources = start(&world);
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, None);
+    world.broken.lock().remove("connector");
+    assert!(sources.climb(plan(&world, "")));
+    let exec = &sources.status()[EventKind::Exec.index()];
+    assert_eq!(exec.source, Some(SourceKind::Connector));
+    // Those above are still to blame, each once.
+    assert_eq!(exec.reason.matches("the kernel said EPERM").count(), 2, "{}", exec.reason);
+    assert_eq!(sources.status()[EventKind::Socket.index()].source, None);
+}
+
+#[test]
+fn another_ladder_is_not_climbed() {
+    let world = Arc::new(World::default());
+    world.broken.lock().insert("bpf");
+    let sources = start(&world);
+    world.broken.lock().clear();
+    let mut other = plan(&world, "");
+    other.candidates.remove(0);
+    assert!(!sources.climb(other));
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Audit));
 }

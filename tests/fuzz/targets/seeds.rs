@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+// What all code here is built to call.
+use libfuzzer_sys as _;
 use osquery_ebpf_probes::wire;
 use thrift::protocol::{
     TBinaryOutputProtocol, TFieldIdentifier, TMapIdentifier, TMessageIdentifier, TMessageType,
