@@ -16,8 +16,10 @@ use parking_lot::Mutex;
 
 pub mod climb;
 mod gate;
+mod retired;
 
 use gate::Gate;
+use retired::Retired;
 
 /// Between two looks whether a source has stopped by itself.
 pub const LOOK: Duration = Duration::from_secs(2);
@@ -83,6 +85,7 @@ struct State {
     started: Vec<Started>,
     /// By [`EventKind::index`]: what stood higher and was refused.
     reasons: [Vec<String>; EventKind::ALL.len()],
+    retired: Retired,
 }
 
 struct Started {
@@ -98,7 +101,8 @@ impl Sources {
     /// Starts what `plan` offers for the kinds that `config` wants. It never fails: what could
     /// not be started is told by [`StatusProvider::status`] and in the log.
     pub fn start(plan: Plan, config: SourceConfig, sink: Arc<dyn Sink>) -> Self {
-        let mut state = State { config, plan, started: Vec::new(), reasons: Default::default() };
+        let (reasons, retired) = Default::default();
+        let mut state = State { config, plan, started: Vec::new(), reasons, retired };
         let kinds = state.config.kinds.clone();
         state.serve(&kinds, 0, &sink);
         Self { sink, state: Mutex::new(state) }
@@ -107,10 +111,11 @@ impl Sources {
     /// Stops everything and starts over, with another plan.
     pub fn restart(&self, plan: Plan, config: SourceConfig) {
         let mut state = self.state.lock();
-        for mut started in state.started.drain(..) {
-            started.running.stop();
+        for started in std::mem::take(&mut state.started) {
+            state.retire(started);
         }
-        *state = State { config, plan, started: Vec::new(), reasons: Default::default() };
+        let (reasons, retired) = (Default::default(), state.retired);
+        *state = State { config, plan, started: Vec::new(), reasons, retired };
         let kinds = state.config.kinds.clone();
         state.serve(&kinds, 0, &self.sink);
     }
@@ -133,16 +138,17 @@ impl Sources {
             .map(|(index, _)| index)
             .collect();
         for index in failed.into_iter().rev() {
-            let mut started = state.started.remove(index);
+            let started = state.started.remove(index);
             let why = started.running.failure().unwrap_or_default();
             let source = started.running.kind().as_str();
             log::warn!("{source} has stopped delivering: {why}");
-            started.running.stop();
-            for kind in &started.kinds {
+            let (kinds, rung) = (started.kinds.clone(), started.rung);
+            state.retire(started);
+            for kind in &kinds {
                 state.blame(*kind, format!("{source} stopped: {why}"));
             }
-            state.serve(&started.kinds, started.rung + 1, &self.sink);
-            for kind in &started.kinds {
+            state.serve(&kinds, rung + 1, &self.sink);
+            for kind in &kinds {
                 let now = state.started.iter().find(|started| started.kinds.contains(kind));
                 let now = now.map_or("nowhere", |started| started.running.kind().as_str());
                 log::warn!("{} events come from {now} now", kind.as_str());
@@ -211,8 +217,8 @@ impl State {
             let wanted = |kind: &EventKind| self.config.kinds.contains(kind);
             let kinds: Vec<EventKind> = started.kinds.iter().copied().filter(wanted).collect();
             if kinds.is_empty() {
-                started.running.stop();
-                self.started.remove(index);
+                let started = self.started.remove(index);
+                self.retire(started);
             } else if let Err(error) = self.change(index, kinds, sink) {
                 errors.push(error);
             }
@@ -249,9 +255,9 @@ impl State {
         }
         let Some(candidate) = self.plan.candidates.get(started.rung) else { return Ok(()) };
         let make = Arc::clone(&candidate.make);
-        let mut old = self.started.remove(index);
-        old.running.stop();
-        let Started { rung, kinds: before, .. } = old;
+        let old = self.started.remove(index);
+        let (rung, before) = (old.rung, old.kinds.clone());
+        self.retire(old);
         let mut again = |kinds: Vec<EventKind>| {
             let gate = Gate::open(Arc::clone(sink));
             let running = make().and_then(|source| self.start(source, &kinds, &gate))?;
@@ -264,6 +270,13 @@ impl State {
                 log::warn!("{error}");
             }
         })
+    }
+
+    /// Stops a source for good, and keeps what it counted.
+    fn retire(&mut self, mut started: Started) {
+        started.running.stop();
+        let kinds = std::mem::take(&mut started.kinds);
+        self.retired.keep(&started, &kinds);
     }
 
     fn serves(&self, kind: EventKind) -> bool {
@@ -424,6 +437,7 @@ impl StatusProvider for Sources {
                 if let Some((started, _)) = serving {
                     started.gate.correct(&mut health);
                 }
+                state.retired.add_to(&mut health);
                 let reason = match (serving, state.reason(kind)) {
                     (None, _) if !state.config.kinds.contains(&kind) => "not asked for".to_owned(),
                     (None, reason) if reason.is_empty() => NOTHING.to_owned(),

@@ -112,11 +112,16 @@ impl State {
                     started.running.kind().as_str()
                 );
             }
-            started.kinds.retain(|kind| !kinds.contains(kind));
-            if started.kinds.is_empty() {
-                started.running.stop();
-                self.started.remove(index);
-            } else if started.running.changes_kinds() {
+            if started.kinds.iter().all(|kind| kinds.contains(kind)) {
+                let started = self.started.remove(index);
+                self.retire(started);
+                continue;
+            }
+            let (gone, kept): (Vec<EventKind>, _) =
+                started.kinds.iter().partition(|kind| kinds.contains(kind));
+            self.retired.keep(started, &gone);
+            started.kinds = kept;
+            if started.running.changes_kinds() {
                 let config =
                     super::SourceConfig { kinds: started.kinds.clone(), ..self.config.clone() };
                 // What it goes on to tell of the others is kept back.

@@ -240,6 +240,25 @@ fn a_source_that_fails_later_is_replaced_by_what_stands_below_it() {
 }
 
 #[test]
+fn what_a_source_counted_outlives_it() {
+    let world = Arc::new(World::default());
+    let sources = start(&world);
+    let received = |sources: &Sources| {
+        let status = sources.status();
+        [EventKind::Exec, EventKind::File].map(|kind| status[kind.index()].health.received)
+    };
+    assert_eq!(received(&sources), [10, 10]);
+    world.failed.lock().insert("bpf");
+    sources.look_after();
+    assert_eq!(received(&sources), [20, 10], "ten of BPF's, ten of audit's");
+    sources.restart(plan(&world, ""), config(EVERY));
+    assert_eq!(received(&sources), [30, 20]);
+    // Nobody serves it: what there was is still told.
+    sources.reconfigure(config(&[EventKind::Exec]));
+    assert_eq!(received(&sources), [30, 20]);
+}
+
+#[test]
 fn each_source_is_asked_for_its_own_kinds_only() {
     let world = Arc::new(World::default());
     let sources = start(&world);
@@ -442,7 +461,7 @@ fn what_has_been_repaired_takes_its_place_again_and_no_event_is_lost_or_told_twi
     assert_eq!((bpf.source, bpf.reason.as_str()), (Some(SourceKind::Bpf), ""));
     assert_eq!(sources.shortcomings(), []);
     assert_eq!(*world.stopped.lock(), ["connector", "audit"]);
-    assert_eq!(bpf.health.received, 10);
+    assert_eq!(bpf.health.received, 20, "audit's ten are in the stores, too");
     // What happened before is the other's, what happens now is its own, whenever it is told.
     world.tell("bpf", exec(SourceKind::Bpf, before_ns));
     world.tell("bpf", exec(SourceKind::Bpf, boot_now_ns()));
@@ -454,7 +473,7 @@ fn what_has_been_repaired_takes_its_place_again_and_no_event_is_lost_or_told_twi
     let exec = EventKind::Exec;
     assert_eq!(*kept.0.lock(), [(SourceKind::Audit, exec), (SourceKind::Bpf, exec)]);
     // What it told in vain it has not received, for whoever adds up.
-    assert_eq!(sources.status()[EventKind::Exec.index()].health.received, 9);
+    assert_eq!(sources.status()[EventKind::Exec.index()].health.received, 19);
     assert!(!sources.climb(plan(&world, "")), "there is nothing above");
 }
 
