@@ -155,7 +155,7 @@ static __always_inline void finish_connect(struct call *call, s32 result)
 }
 
 /* An accepted connection is reported, then remembered until it ends. */
-static __always_inline void finish_accepted(struct sock *sk, u8 name, s32 fd)
+static __always_inline void finish_accepted(struct call *call, struct sock *sk, u8 name, s32 fd)
 {
 	u64 key = (u64)sk;
 	struct connection conn = {};
@@ -168,7 +168,7 @@ static __always_inline void finish_accepted(struct sock *sk, u8 name, s32 fd)
 	conn.outcome = OUTCOME_ESTABLISHED;
 	if (quiet_peer(&conn.remote))
 		return;
-	report_inet(NULL, &conn, sk, WIRE_SOCKET_ACCEPT, name, fd, fd < 0 ? 0 : fd);
+	report_inet(call, &conn, sk, WIRE_SOCKET_ACCEPT, name, fd, fd < 0 ? 0 : fd);
 	if (bpf_map_update_elem(&connections, &key, &conn, BPF_ANY)) {
 		count(WIRE_CONNECTION, WIRE_LOST_STATE);
 		return;
@@ -185,7 +185,7 @@ static __always_inline void accepted(struct call *call, struct sock *sk, u8 name
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_UNIX)
 		report_unix(call, sk, WIRE_SOCKET_ACCEPT, name, fd, fd < 0 ? 0 : fd);
 	else if (is_tcp(sk))
-		finish_accepted(sk, name, fd);
+		finish_accepted(call, sk, name, fd);
 	else
 		report_inet(call, NULL, sk, WIRE_SOCKET_ACCEPT, name, fd, fd < 0 ? 0 : fd);
 }

@@ -106,14 +106,21 @@ static __always_inline void fill_socket(struct wire_socket *out, u32 size, struc
 	out->call = call;
 }
 
-/* What is known of a call: it may be one without a descriptor, or without a result. */
-static __always_inline u32 known_of(const struct call *call, s32 fd)
+/* What is known of a call: it may be one without a descriptor, without a beginning or a result. */
+static __always_inline void fill_call(struct wire_socket *out, const struct call *call, s32 fd,
+				      s32 result)
 {
 	u32 known = fd < 0 ? 0 : WIRE_SOCKET_FD;
 
 	if (!call || !(call->flags & CALL_UNANSWERED))
 		known |= WIRE_SOCKET_RESULT;
-	return known;
+	if (call && !(call->flags & CALL_UNANSWERED)) {
+		out->duration = out->header.time - call->start;
+		known |= WIRE_SOCKET_DURATION;
+	}
+	out->fd = fd;
+	out->result = result;
+	out->known = known;
 }
 
 /*
@@ -140,9 +147,7 @@ static __always_inline void report_inet(struct call *call, struct connection *co
 		out->task = conn->owner;
 	else
 		fill_task(&out->task, (void *)bpf_get_current_task());
-	out->fd = fd;
-	out->result = result;
-	out->known = known_of(call, fd);
+	fill_call(out, call, fd, result);
 	fill_local(&out->local, sk);
 	if (has_remote(call, action, result))
 		fill_remote(&out->remote, sk);
@@ -166,9 +171,7 @@ static __always_inline void report_unix(struct call *call, struct sock *sk, u8 a
 		return;
 	fill_socket(&out->socket, sizeof(*out), sk, action, name);
 	fill_task(&out->socket.task, (void *)bpf_get_current_task());
-	out->socket.fd = fd;
-	out->socket.result = result;
-	out->socket.known = known_of(call, fd);
+	fill_call(&out->socket, call, fd, result);
 	__builtin_memset(out->local_name, 0, sizeof(out->local_name));
 	__builtin_memset(out->remote_name, 0, sizeof(out->remote_name));
 	if (call && action == WIRE_SOCKET_BIND && result)

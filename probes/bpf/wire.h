@@ -311,6 +311,8 @@ enum wire_socket_known {
 	WIRE_SOCKET_RESULT = 1 << 1,
 	WIRE_SOCKET_SENT = 1 << 2,
 	WIRE_SOCKET_RECEIVED = 1 << 3,
+	/* Of a call; that of a connection is always known. */
+	WIRE_SOCKET_DURATION = 1 << 4,
 };
 
 /* One end of a socket. */
@@ -331,9 +333,10 @@ struct wire_socket {
 	__u64 id;
 	struct wire_end local;
 	struct wire_end remote;
-	/* WIRE_SOCKET_CLOSE only: payload bytes, and ns since the call that opened it. */
+	/* WIRE_SOCKET_CLOSE only: payload bytes. */
 	__u64 bytes_sent;
 	__u64 bytes_received;
+	/* ns within the call; WIRE_SOCKET_CLOSE: since the call that opened it. */
 	__u64 duration;
 	__s32 error;
 	__s32 fd;

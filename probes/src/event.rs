@@ -446,6 +446,8 @@ pub struct Socket {
     /// What the call returned: 0 or a descriptor, or a negated errno. 0 of an accept also where it is
     /// not known at which descriptor the connection was accepted.
     pub result: Option<i32>,
+    /// Nanoseconds from where the call was first seen to where it was done.
+    pub call_ns: Option<u64>,
     /// For [`SocketAction::Close`]: what became of the connection.
     pub end: Option<ConnectionEnd>,
 }

@@ -131,6 +131,7 @@ fn socket(number: u32) -> RawEvent {
         local: Some(Endpoint::Inet(address(1))),
         remote: Some(Endpoint::Inet(address(number as u8))),
         result: Some(0),
+        call_ns: Some(1_500),
         end: None,
     };
     event(number, task(1000 + number % PIDS, 100), Body::Socket(Box::new(socket)))

@@ -136,6 +136,8 @@ pub struct SocketRecord {
     pub args: Text,
     pub container: Text,
     pub net_ns: u32,
+    /// Nanoseconds within the call; also [`NONE`] where they do not fit the column.
+    pub call_ns: u32,
     pub syscall: Text,
     /// [`ConnectionEnd`](osquery_ebpf_probes::event::ConnectionEnd), packed.
     pub end: Text,

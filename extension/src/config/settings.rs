@@ -70,7 +70,8 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = yes)]
     pub unix_sockets: Option<bool>,
-    /// Also report the first datagram of each unconnected socket to each peer, as a connect
+    /// Also report the first datagram of each unconnected socket to each peer, as a connect; in tier 2,
+    /// of the many that one sendmmsg sends, the first only
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
           value_parser = yes)]
     pub datagram_peers: Option<bool>,

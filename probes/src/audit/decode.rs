@@ -293,6 +293,7 @@ fn socket(group: &Group, syscall: &Syscall, call: Call) -> Result<Socket, Decode
         local: None,
         remote: None,
         result,
+        call_ns: None,
         end: None,
     };
     let Some(address) = group.sockaddr.as_deref() else {

@@ -48,6 +48,7 @@ pub(super) fn socket(bytes: &[u8]) -> Result<RawEvent, Malformed> {
         local,
         remote,
         result: known(wire::SOCKET_RESULT).then_some(socket.result),
+        call_ns: known(wire::SOCKET_DURATION).then_some(socket.duration),
         end,
     };
     Ok(event(&socket.header, &socket.task, Body::Socket(Box::new(body))))

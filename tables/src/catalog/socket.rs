@@ -113,8 +113,9 @@ const SPECS: &[Spec<SocketRecord>] = &[
     Spec::new(
         "duration",
         Integer,
-        "Time inside the call. Always empty: it is not measured.",
-        |_, _| Cell::Unknown,
+        "Nanoseconds in the call; empty where it was not seen to begin, and beyond 2.1 s, which \
+         do not fit 31 bits.",
+        |row, _| number(row.record.call_ns),
     ),
     Spec::new(
         "ntime",

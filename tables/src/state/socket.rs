@@ -116,6 +116,7 @@ impl State {
             args: pool.intern(args),
             container: pool.intern(process.and_then(|process| process.container.as_deref())),
             net_ns: pack(net_ns),
+            call_ns: pack(fitting(socket.call_ns)),
             syscall: pool.intern(socket.syscall.map(str::as_bytes)),
             end: pool.intern(end.as_ref().map(Packed::as_slice)),
             flags: bit(socket.fd.is_some(), flag::FD_KNOWN)
@@ -135,6 +136,11 @@ impl State {
             self.statistics.add(What::Peer, peer.as_bytes(), batch.now_ns);
         }
     }
+}
+
+/// What a 32-bit column can say, which osqueryd would else silently cut.
+fn fitting(value: Option<u64>) -> Option<u32> {
+    value.and_then(|value| i32::try_from(value).ok()).map(i32::cast_unsigned)
 }
 
 fn outcome(socket: &Socket, fate: Fate) -> Outcome {

@@ -16,6 +16,7 @@ fn socket(action: SocketAction, local: Option<&str>, remote: Option<&str>) -> So
         local: end(local),
         remote: end(remote),
         result: Some(0),
+        call_ns: None,
         end: None,
     }
 }

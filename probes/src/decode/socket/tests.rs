@@ -40,11 +40,11 @@ fn refused() -> wire::Socket {
         remote: v4([127, 0, 0, 1], 80),
         bytes_sent: 0,
         bytes_received: 0,
-        duration: 0,
+        duration: 1_500,
         error: 0,
         fd: 5,
         result: -libc::ECONNREFUSED,
-        known: wire::SOCKET_FD | wire::SOCKET_RESULT,
+        known: wire::SOCKET_FD | wire::SOCKET_RESULT | wire::SOCKET_DURATION,
         family: AF_INET,
         socket_type: 1,
         protocol: 6,
@@ -102,6 +102,7 @@ fn a_refused_connect_keeps_its_errno_and_both_ends() {
         local: inet("127.0.0.1:40000"),
         remote: inet("127.0.0.1:80"),
         result: Some(-libc::ECONNREFUSED),
+        call_ns: Some(1_500),
         end: None,
     };
     assert_eq!(event.body, Body::Socket(Box::new(expected)));
@@ -112,7 +113,7 @@ fn what_was_not_known_is_none_and_not_zero() {
     let unseen = wire::Socket { known: 0, call: 0, local: UNKNOWN, ..refused() };
     let socket = socket_in(bytes_of(&unseen));
     assert_eq!((socket.fd, socket.result, socket.syscall), (None, None, None));
-    assert_eq!(socket.local, None);
+    assert_eq!((socket.local, socket.call_ns), (None, None));
 }
 
 #[test]

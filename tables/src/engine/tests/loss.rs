@@ -194,6 +194,7 @@ fn typical_socket_and_file_events_take_at_most_250_bytes() {
             local: Some(Endpoint::Inet(std::net::SocketAddr::from(([10, 0, 0, 1], n as u16)))),
             remote: Some(Endpoint::Inet(remote)),
             result: Some(0),
+            call_ns: Some(1_500),
             end: None,
         };
         events.push(event(3, who(), Body::Socket(Box::new(socket))));

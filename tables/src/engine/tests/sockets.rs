@@ -22,6 +22,7 @@ fn socket(action: SocketAction, result: i32, id: u64) -> Socket {
         local: None,
         remote: inet("192.0.2.1:443"),
         result: Some(result),
+        call_ns: Some(1_500),
         end: None,
     }
 }
@@ -83,6 +84,7 @@ fn a_connect_becomes_a_row_with_all_its_parts() {
         ("status", "succeeded"),
         ("outcome", "established"),
         ("exit_code", "0"),
+        ("duration", "1500"),
         ("syscall", "connect"),
         ("parent", "1"),
         ("net_ns", "4026531840"),
@@ -90,9 +92,21 @@ fn a_connect_becomes_a_row_with_all_its_parts() {
         ("source", "bpf"),
     ]);
     // A cgroup id that a 32-bit column would cut is left out.
-    for unknown in ["cid", "error", "bytes_sent", "duration_ms", "socket", "duration"] {
+    for unknown in ["cid", "error", "bytes_sent", "duration_ms", "socket"] {
         assert_eq!(rows[0].get(unknown), None, "{unknown}");
     }
+}
+
+#[test]
+fn a_call_that_took_longer_than_its_column_can_say_has_no_duration() {
+    let host = Host::new(Options::default());
+    let lasting = |call_ns| Socket { call_ns, ..socket(SocketAction::Accept, 17, 1) };
+    let (longest, longer) = (i32::MAX as u64, i32::MAX as u64 + 1);
+    let given = [Some(longest), Some(longer), Some(u64::from(u32::MAX)), None];
+    host.give(given.map(|call_ns| call(3, lasting(call_ns))));
+    let rows = host.rows(TABLE, &[]);
+    let told: Vec<_> = rows.iter().map(|row| row.get("duration").map(str::to_owned)).collect();
+    assert_eq!(told, [Some(longest.to_string()), None, None, None]);
 }
 
 #[test]

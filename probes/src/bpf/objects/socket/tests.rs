@@ -17,6 +17,7 @@ mod root {
     use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
     use self::watch::{Watch, here, inet, shared, tier};
+    use crate::clock::boot_now_ns;
     use crate::event::{SocketAction, SourceKind};
     use crate::source::TierWish;
 
@@ -309,6 +310,36 @@ mod root {
         assert_eq!(without.sockets(here(), SocketAction::Connect).len(), 1);
     }
 
+    fn until_it_waits_in_accept(tid: u32) {
+        watch::until("the thread waits in accept", || {
+            let call = std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).unwrap();
+            call.starts_with(&format!("{} ", libc::SYS_accept4)).then_some(())
+        });
+    }
+
+    #[test]
+    fn the_time_in_a_call_goes_back_to_where_it_began() {
+        let watch = shared();
+        let listener = TcpListener::bind(V4).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (send, receive) = std::sync::mpsc::channel();
+        let server = thread::spawn(move || {
+            send.send((here(), boot_now_ns())).unwrap();
+            listener.accept().unwrap();
+        });
+        let (tid, before) = receive.recv().unwrap();
+        until_it_waits_in_accept(tid);
+        let within = boot_now_ns();
+        let client = TcpStream::connect(address).unwrap();
+        server.join().unwrap();
+        drop(client);
+        let (event, accept) = watch.one(tid, SocketAction::Accept);
+        let began = event.time_ns - accept.call_ns.unwrap();
+        assert!((before..=within).contains(&began), "{before} {began} {within}");
+        // Nothing is made up for what was seen without a call.
+        assert_eq!(watch.close(tid).call_ns, None);
+    }
+
     #[test]
     fn an_accept_that_waited_when_we_came_is_reported() {
         let listener = TcpListener::bind(V4).unwrap();
@@ -320,16 +351,13 @@ mod root {
             (server.local_addr().unwrap(), peer)
         });
         let tid = receive.recv().unwrap();
-        watch::until("the thread waits in accept", || {
-            let call = std::fs::read_to_string(format!("/proc/self/task/{tid}/syscall")).unwrap();
-            call.starts_with(&format!("{} ", libc::SYS_accept4)).then_some(())
-        });
+        until_it_waits_in_accept(tid);
         let watch = Watch::start(|_| ());
         let _client = TcpStream::connect(address).unwrap();
         let (local, peer) = server.join().unwrap();
         let (_, accept) = watch.one(tid, SocketAction::Accept);
         assert_eq!((accept.local, accept.remote), (inet(local), inet(peer)));
-        assert_eq!(accept.syscall, Some("accept4"));
+        assert_eq!((accept.syscall, accept.call_ns), (Some("accept4"), None));
     }
 
     #[test]
