@@ -188,26 +188,38 @@ pub fn plan(
     wanted
         .map(|duty| {
             let mut planned = Planned { duty, candidates: Vec::new(), passed_over: Vec::new() };
-            for candidate in wished(duty, config.tier) {
+            let wished = wished(duty, config.tier);
+            let mut unwished = None;
+            for candidate in duty.candidates {
+                if wished.is_some_and(|tier| tier != candidate.tier()) {
+                    // What is worse than what there is was not passed over.
+                    unwished = unwished.or(wished.filter(|_| planned.candidates.is_empty()));
+                    continue;
+                }
                 match choose(candidate, facts) {
                     Ok(chosen) => planned.candidates.push(chosen),
                     Err(passed) => planned.passed_over.push(passed),
                 }
+            }
+            // First, since what comes last is what goes for the last error.
+            if let Some(tier) = unwished {
+                let why = format!("{} probes were asked for, and no others", tier.as_str());
+                planned.passed_over.insert(0, PassedOver { program: None, why });
             }
             planned
         })
         .collect()
 }
 
-/// A wish is for duties that can be done in both ways; of the others it leaves what there is.
-fn wished(duty: &'static Duty, wish: TierWish) -> impl Iterator<Item = &'static Candidate> {
+/// The only tier that a duty may be done in. A wish is for duties that can be done in both ways; of
+/// the others it leaves what there is.
+fn wished(duty: &'static Duty, wish: TierWish) -> Option<Tier> {
     let tier = match wish {
         TierWish::Auto => None,
         TierWish::Functions => Some(Tier::Functions),
         TierWish::Calls => Some(Tier::Calls),
     };
-    let tier = tier.filter(|tier| duty.candidates.iter().any(|one| one.tier() == *tier));
-    duty.candidates.iter().filter(move |one| tier.is_none_or(|tier| one.tier() == tier))
+    tier.filter(|tier| duty.candidates.iter().any(|one| one.tier() == *tier))
 }
 
 /// What of a candidate this kernel has hooks for.

@@ -162,13 +162,18 @@ fn a_wish_is_for_what_can_be_done_in_both_ways_and_nothing_takes_its_place() {
     let planned = plan(&SPEC, &config, &FULL);
     assert_eq!(programs(&planned[0]), [["told"], ["asked"]]);
     assert_eq!(programs(&planned[1]), [["jump", "new"]]);
+    assert_eq!(planned[1].passed_over, []);
     let planned = plan(&SPEC, &config, &Kernel { refuses: Some("no trampolines"), ..FULL });
     assert!(planned[1].candidates.is_empty());
-    assert_eq!(planned[1].passed_over[0].why, "no trampolines");
+    let why = |planned: &Planned| {
+        planned.passed_over.iter().map(|passed| passed.why.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(why(&planned[0]), [""; 0]);
+    assert_eq!(why(&planned[1]), ["fentry probes were asked for, and no others", "no trampolines"]);
     config.tier = TierWish::Calls;
     let planned = plan(&SPEC, &config, &FULL);
     assert_eq!(programs(&planned[1]), [["call"]]);
-    assert_eq!(planned[1].passed_over, []);
+    assert_eq!(why(&planned[1]), ["tracepoint probes were asked for, and no others"]);
 }
 
 #[test]

@@ -390,6 +390,8 @@ mod root {
         }
         assert_eq!(health.probes_failed, 0, "{health:?}");
         assert_eq!((health.malformed, health.lost_ring), (0, 0), "{health:?}");
+        let asked = health.reason.contains("tracepoint probes were asked for, and no others");
+        assert_eq!(asked, tier() == TierWish::Calls, "{}", health.reason);
         if tier() == TierWish::Auto && health.tier == "tracepoint" {
             assert!(
                 health.reason.starts_with("connect, bind, listen, accept, send: "),
@@ -411,10 +413,11 @@ mod root {
         // The kernel's own tracepoint of TCP states is all there is.
         assert_eq!((health.tier, health.probes_attached), ("tp_btf", 1), "{health:?}");
         assert_eq!(health.probes_failed, 5, "{health:?}");
-        let why =
-            "connect, bind, listen, accept, send: this kernel attaches no programs to functions: ";
-        assert!(health.reason.starts_with(why), "{}", health.reason);
-        assert!(health.last_error.starts_with(why), "{}", health.last_error);
+        let of = "connect, bind, listen, accept, send: ";
+        let why = format!("{of}this kernel attaches no programs to functions: ");
+        let asked = format!("{of}fentry probes were asked for, and no others; {why}");
+        assert!(health.reason.starts_with(&asked), "{}", health.reason);
+        assert!(health.last_error.starts_with(&why), "{}", health.last_error);
     }
 
     #[test]
