@@ -19,6 +19,7 @@ use crate::source::{
     KindHealth, RingBytes, Running, Sink, Source, SourceConfig, TierWish, WatchNothing,
 };
 
+mod cgroups;
 mod change;
 mod compare;
 mod cost;
