@@ -4,6 +4,7 @@
 pub const FORK: u32 = 2;
 pub const EXECVE: u32 = 11;
 pub const OPEN: u32 = 5;
+pub const SETUID: u32 = 213;
 pub const SOCKETCALL: u32 = 102;
 pub const BIND: u32 = 361;
 pub const CONNECT: u32 = 362;

@@ -195,6 +195,20 @@ fn a_call_that_fails_or_changes_no_id_is_no_change() {
     assert_eq!(told[0].1.syscall, Some("setuid"));
 }
 
+/// Tracepoints are all there is for these calls, and 32-bit programs pass them by.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_setuid_of_a_32_bit_caller_is_not_seen_and_health_says_so() {
+    use crate::testkit::compat;
+
+    let watch = shared();
+    let (pid, status) = fork(|| compat::call(compat::SETUID, [1234, 0, 0]));
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(setids(watch, pid), []);
+    let reason = watch.health(EventKind::Setid).reason;
+    assert!(reason.contains("do not see 32-bit programs"), "{reason}");
+}
+
 fn assert_told(call: &Call, made: &Made, told: &(RawEvent, NamespaceChange), flags: i32) {
     let (event, change) = told;
     assert_eq!(made.result, 0, "{}", call.name);

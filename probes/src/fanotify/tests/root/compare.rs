@@ -223,11 +223,6 @@ fn unlinked(step: &Step) -> Vec<Happening> {
     vec![happening!("unlink", path = at, pid = pid)]
 }
 
-fn unwatched(step: &Step) -> Vec<Happening> {
-    step.run("echo x > out/a; mv out/a out/b; ln out/b out/c; chmod 700 out/c; rm out/b out/c");
-    Vec::new()
-}
-
 fn created_by_io_uring(step: &Step) -> Vec<Happening> {
     let path = CString::new(step.path("in/a").as_os_str().as_bytes()).unwrap();
     let ring = Uring::new().unwrap();
@@ -275,7 +270,6 @@ fn a_workload_is_seen_as_it_was_field_by_field() {
         ("changes of mode, owner and times", attributes),
         ("a directory made and removed", directories),
         ("a file removed", unlinked),
-        ("what is done where nobody watches", unwatched),
         ("a file created by io_uring", created_by_io_uring),
         #[cfg(target_arch = "x86_64")]
         ("a file created by a 32-bit caller", created_by_a_32_bit_caller),

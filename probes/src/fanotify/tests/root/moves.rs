@@ -11,6 +11,8 @@ fn make(path: PathBuf) {
     fs::File::create(path).unwrap();
 }
 
+/// But for the few whose directory was gone before it could be looked up, as happens on a host that is
+/// busy: each of those is counted.
 #[test]
 fn a_tree_removed_at_once_is_told_name_by_name() {
     for file_system in ["/tmp", "/dev/shm"] {
@@ -32,8 +34,12 @@ fn a_tree_removed_at_once_is_told_name_by_name() {
         let watching = Watching::on(&watched);
         run("exec rm -r tree", &watched);
         let done: BTreeSet<Done> = watching.done(&watched).into_iter().collect();
-        let wrong: Vec<_> = done.symmetric_difference(&expected).collect();
-        assert!(wrong.is_empty(), "{wrong:?} {:?}", watching.health());
+        let invented: Vec<_> = done.difference(&expected).collect();
+        assert!(invented.is_empty(), "{invented:?}");
+        let missing: Vec<_> = expected.difference(&done).collect();
+        let health = watching.health();
+        assert_eq!(missing.len() as u64, health.lost_missed, "{missing:?} {health:?}");
+        assert!(missing.len() <= expected.len() / 10, "{missing:?} {health:?}");
     }
 }
 
