@@ -24,14 +24,14 @@ readonly INSTRUCTIONS=tests/vm/instructions.txt
 # others want the CPUs too.
 readonly GROUP_SECONDS=450
 # Kind of test : tier (- where there is but one) : which tests of the probes crate it is. What is
-# skipped takes minutes when emulated.
+# skipped takes minutes when emulated, or wants python, or modules that are not loaded here.
 readonly GROUPS_ALL=(
     "size:-:bpf::tests::root::size --nocapture"
     "process:-:bpf::tests::root --show-output --skip root::size"
     "socket:1:bpf::objects::socket::tests::root --show-output"
     "socket:2:bpf::objects::socket::tests::root --show-output"
     "connector:-:connector::tests::root --skip of_thirty_thousand_execs"
-    "fanotify:-:fanotify::tests::root --show-output --skip root::storms --skip an_overlay_ --skip what_cannot_be_watched --skip made_without_a_name"
+    "fanotify:-:fanotify::tests::root bpf::tests::root::exec_files --show-output --skip root::storms --skip an_overlay_ --skip what_cannot_be_watched --skip made_without_a_name"
     # The program itself where BPF may not be used (audit.guest.sh), in a machine of its own with audit
     # on, and in another with it off; what follows are the kernel's arguments.
     "audit:on:"
@@ -94,8 +94,10 @@ mke2fs -q -t ext4 -O ^has_journal -I 256 -F "$work/ext4.image"
 {
     echo '#!/bin/sh'
     echo 'mount -t cgroup2 cgroup2 /sys/fs/cgroup'
+    # Both kinds, as on hosts that are half way.
+    echo 'mkdir /run/pids && mount -t cgroup -o pids pids /run/pids'
     echo 'status=0'
-    # For tests of files: /tmp on a disk. A kernel before 5.13 gives what is in memory no id.
+    # For tests of files, and of those that are executed: /tmp on a disk. A kernel before 5.13 gives what is in memory no id.
     cat <<'SCRIPT'
 prepare_fanotify() {
     insmod /bin/loop.ko && losetup /dev/loop0 /bin/ext4.image && mount -t ext4 /dev/loop0 /tmp || return 1
