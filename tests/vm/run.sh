@@ -24,7 +24,7 @@ readonly INSTRUCTIONS=tests/vm/instructions.txt
 # others want the CPUs too.
 readonly GROUP_SECONDS=450
 # Kind of test : tier (- where there is but one) : which tests of the probes crate it is. What is
-# skipped takes minutes when emulated.
+# skipped takes minutes when emulated, or wants python, or modules that are not loaded here.
 readonly GROUPS_ALL=(
     "size:-:bpf::tests::root::size --nocapture"
     "process:-:bpf::tests::root --show-output --skip root::size"
