@@ -168,7 +168,10 @@ mod root {
         );
         assert!(Command::new(&quiet).args(["-c", &script]).status().unwrap().success());
         rig.flush();
-        assert_eq!(rig.rows(loud), 1, "what it executes is another program");
+        let told = format!("SELECT * FROM socket_events WHERE remote_port = {loud}");
+        let mut rows = Vec::new();
+        rig.host.query(&told, &mut |row| rows.push(format!("{row:?}"))).unwrap();
+        assert_eq!(rig.rows(loud), 1, "what it executes is another program: {rows:#?}");
     }
 
     #[test]

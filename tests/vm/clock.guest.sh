@@ -8,7 +8,7 @@ SCRIPT="date +%s >/tmp/began; /bin/busybox true now; sleep 1;
     date -s @$AHEAD; sleep 1; /bin/busybox true ahead; sleep 1;
     date -s @$BACK; sleep 1; /bin/busybox true back; sleep 1"
 osquery-ebpf shell --csv --exec "$SCRIPT >/dev/null" \
-    "SELECT cmdline, time, ntime FROM process_events WHERE cmdline LIKE '/bin/busybox true %' ORDER BY ntime" \
+    "SELECT cmdline, time, ntime FROM process_events WHERE cmdline LIKE '/bin/busybox true %' ORDER BY CAST(ntime AS INTEGER)" \
     >/tmp/said 2>/tmp/log
 
 time_of() { sed -n "s/^.*true $1\"|\([0-9]*\)|.*\$/\1/p" /tmp/said; }

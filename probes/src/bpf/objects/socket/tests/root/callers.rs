@@ -89,7 +89,8 @@ fn a_tcp_connect_by_io_uring_is_seen_in_every_tier() {
     let answers = shared().connections(connect.id.unwrap());
     let answers: Vec<_> =
         answers.iter().filter(|one| one.local == Some(local_of(&client))).collect();
-    assert_eq!(answers.len(), usize::from(result != 0), "{answers:?}");
+    // A worker of the ring asks again, which gives the same answer once more if it has come by then.
+    assert_eq!(answers.is_empty(), result == 0, "{answers:?}");
     assert!(answers.iter().all(|one| one.error == 0), "{answers:?}");
 }
 
