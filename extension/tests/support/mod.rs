@@ -94,5 +94,7 @@ pub fn host(directory: &Path, config: &str) -> Host {
 
 /// Whether our tables are.
 pub fn registered(host: &Host) -> bool {
+    // The host lists it a moment before its socket is there.
     host.extensions().values().any(|name| name == osquery_ebpf::session::NAME)
+        && count(host, "SELECT count(*) FROM ebpf_events_health").is_some()
 }
