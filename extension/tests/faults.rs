@@ -23,7 +23,7 @@ use osquery_ebpf::host::Host;
 use osquery_ebpf::thrift::{ExtensionSyncClient, TExtensionSyncClient};
 use osquery_ebpf::wire::{Deadline, Input, Stream, output};
 
-use support::{PROGRAM, Program, count, eventually, host, registered, text};
+use support::{PROGRAM, Program, count, eventually, host, listed, registered, text};
 
 /// The socket that the program serves beside its host's. It comes a moment after the registration.
 fn served_at(host: &Host) -> PathBuf {
@@ -393,7 +393,7 @@ mod root {
         let mut ended = None;
         eventually("a registration or an end", || {
             ended = program.0.try_wait().unwrap();
-            registered(&host) || ended.is_some()
+            listed(&host) || ended.is_some()
         });
         if ended.is_none() {
             // What is not served has its reason in health, unless there is no descriptor for the

@@ -92,9 +92,12 @@ pub fn host(directory: &Path, config: &str) -> Host {
     Host::start(options).unwrap()
 }
 
-/// Whether our tables are.
-pub fn registered(host: &Host) -> bool {
-    // The host lists it a moment before its socket is there.
+/// Whether the host lists our extension, which it does a moment before our socket is there.
+pub fn listed(host: &Host) -> bool {
     host.extensions().values().any(|name| name == osquery_ebpf::session::NAME)
-        && count(host, "SELECT count(*) FROM ebpf_events_health").is_some()
+}
+
+/// Whether our tables answer.
+pub fn registered(host: &Host) -> bool {
+    listed(host) && count(host, "SELECT count(*) FROM ebpf_events_health").is_some()
 }
