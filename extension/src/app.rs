@@ -103,6 +103,22 @@ fn log_to_stderr(verbose: bool, level: log::LevelFilter, timestamps: bool) {
         .init();
 }
 
+/// Gives up the privileges that are not needed, unless they are to be kept.
+fn give_up(common: &Common, files: Files) -> Result<()> {
+    if common.privileges == Privileges::Drop {
+        privilege::give_up(files)?;
+    }
+    Ok(())
+}
+
+/// The engine, with its sources at work.
+fn start(common: &Common, document: &Document, make: Make) -> Result<(Arc<dyn Engine>, Runtime)> {
+    let (engine, ladder) = make(common)?;
+    let runtime = Runtime::start(Arc::clone(&engine), common.settings.clone(), document, ladder)
+        .context("the sources cannot be run")?;
+    Ok((engine, runtime))
+}
+
 /// Probes and audit need root; without sources anybody may look around.
 fn check_root(common: &Common) -> Result<()> {
     let off = common.settings.source == Some(SourceChoice::Off);
@@ -185,15 +201,10 @@ impl Observer for Follow {
 
 fn serve(arguments: &cli::Serve, mode: Mode, make: Make) -> Result<ExitCode> {
     check_root(&arguments.common)?;
-    if arguments.common.privileges == Privileges::Drop {
-        privilege::give_up(Files::ReadOnly)?;
-    }
+    give_up(&arguments.common, Files::ReadOnly)?;
     let stop = stop_on_signals()?;
     let (_, document) = read_config(arguments.common.config.as_deref())?;
-    let (engine, ladder) = make(&arguments.common)?;
-    let flags = arguments.common.settings.clone();
-    let runtime = Runtime::start(Arc::clone(&engine), flags, &document, ladder)
-        .context("the sources cannot be run")?;
+    let (engine, runtime) = start(&arguments.common, &document, make)?;
     let runtime = Arc::new(runtime);
     for shortcoming in runtime.sources().shortcomings() {
         log::warn!("{shortcoming}");
@@ -216,7 +227,7 @@ fn serve(arguments: &cli::Serve, mode: Mode, make: Make) -> Result<ExitCode> {
         (None, Mode::Autoload | Mode::ByHand) => Some(GRACE),
     };
     let options = Options {
-        socket: arguments.socket.clone(),
+        socket: arguments.osqueryd.socket.clone(),
         mode,
         grace,
         interval: Duration::from_secs(arguments.interval),
@@ -245,9 +256,9 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
     let interactive = sql.trim().is_empty() && arguments.exec.is_none() && collect.is_none();
     // A command is to run as its caller would have run it. Without --exec there may be the nudge.
     let runs_commands = arguments.exec.is_some() || !(interactive || collect.is_some());
-    if arguments.common.privileges == Privileges::Drop && !runs_commands {
+    if !runs_commands {
         // The prompt keeps a history, and results may go to a file.
-        privilege::give_up(Files::Writable)?;
+        give_up(&arguments.common, Files::Writable)?;
     }
     let (text, document) = read_config(arguments.common.config.as_deref())?;
     let schedule = parse_schedule(&document.value)?;
@@ -257,10 +268,7 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
     } else {
         stop_on_signals()?
     };
-    let (engine, ladder) = make(&arguments.common)?;
-    let flags = arguments.common.settings.clone();
-    let runtime = Runtime::start(Arc::clone(&engine), flags, &document, ladder)
-        .context("the sources cannot be run")?;
+    let (engine, runtime) = start(&arguments.common, &document, make)?;
     let runtime = Arc::new(runtime);
     report(&runtime)?;
     let setup = Setup { config: text, core_tables: arguments.core_tables };
@@ -313,19 +321,15 @@ fn shell(arguments: &cli::Shell, umask: FileMode, make: Make) -> Result<ExitCode
 /// Engine, sources and a shell over them, for a command that asks once.
 fn start_once(common: &Common, make: Make) -> Result<(Runtime, Shell)> {
     let (text, document) = read_config(common.config.as_deref())?;
-    let (engine, ladder) = make(common)?;
-    let runtime = Runtime::start(Arc::clone(&engine), common.settings.clone(), &document, ladder)
-        .context("the sources cannot be run")?;
+    let (engine, runtime) = start(common, &document, make)?;
     let shell = Shell::start(&Setup { config: text, core_tables: false }, engine)?;
     Ok((runtime, shell))
 }
 
 fn statistics(arguments: &cli::Statistics, make: Make) -> Result<ExitCode> {
     check_root(&arguments.common)?;
-    if arguments.common.privileges == Privileges::Drop {
-        // The embedded host makes a directory for its socket.
-        privilege::give_up(Files::Writable)?;
-    }
+    // The embedded host makes a directory for its socket.
+    give_up(&arguments.common, Files::Writable)?;
     let stop = stop_on_signals()?;
     let (runtime, shell) = start_once(&arguments.common, make)?;
     report(&runtime)?;
@@ -340,7 +344,7 @@ fn statistics(arguments: &cli::Statistics, make: Make) -> Result<ExitCode> {
         arguments.top
     );
     let mode = if arguments.json { print::Mode::Json } else { print::Mode::Pretty };
-    let style = print::Style { mode, separator: "|".to_owned(), header: true };
+    let style = print::Style { mode, ..print::Style::default() };
     shell.print(&sql, &style, &mut io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -349,7 +353,7 @@ fn diagnose(arguments: &cli::Diagnose, umask: FileMode, make: Make) -> Result<Ex
     check_root(&arguments.common)?;
     let (_, document) = read_config(arguments.common.config.as_deref())?;
     let diagnosis = Diagnosis {
-        socket: &arguments.socket,
+        socket: &arguments.osqueryd.socket,
         document: &document,
         output: arguments.output.as_deref(),
     };
@@ -357,8 +361,7 @@ fn diagnose(arguments: &cli::Diagnose, umask: FileMode, make: Make) -> Result<Ex
         let (runtime, shell) = start_once(&arguments.common, make)?;
         run_command(NUDGE, umask)?;
         runtime.flush(FLUSH);
-        let style =
-            print::Style { mode: print::Mode::Json, separator: String::new(), header: true };
+        let style = print::Style { mode: print::Mode::Json, ..print::Style::default() };
         let mut health = Vec::new();
         shell.print("SELECT * FROM ebpf_events_health", &style, &mut health)?;
         Ok(Trial {

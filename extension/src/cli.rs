@@ -72,10 +72,10 @@ pub struct Statistics {
     pub common: Common,
 }
 
-/// Flags of `diagnose`.
-#[derive(Debug, Clone, Args)]
-pub struct Diagnose {
-    /// osqueryd's extensions socket, to ask the extension that runs
+/// Where osqueryd is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Osqueryd {
+    /// osqueryd's extensions socket
     #[arg(
         long,
         visible_alias = "extensions_socket",
@@ -83,6 +83,14 @@ pub struct Diagnose {
         default_value = "/var/osquery/osquery.em"
     )]
     pub socket: PathBuf,
+}
+
+/// Flags of `diagnose`.
+#[derive(Debug, Clone, Args)]
+pub struct Diagnose {
+    /// Whom to ask about the extension that runs.
+    #[command(flatten)]
+    pub osqueryd: Osqueryd,
     /// Where the archive goes [default: osquery-ebpf-diagnosis-TIME.tar.gz here]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -94,14 +102,9 @@ pub struct Diagnose {
 /// Flags of the extension.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Serve {
-    /// osqueryd's extensions socket
-    #[arg(
-        long,
-        visible_alias = "extensions_socket",
-        value_name = "PATH",
-        default_value = "/var/osquery/osquery.em"
-    )]
-    pub socket: PathBuf,
+    /// Whose extension it is.
+    #[command(flatten)]
+    pub osqueryd: Osqueryd,
     /// Accepted since osqueryd gives it; --grace says how long osqueryd is waited for
     #[arg(long, value_name = "SECONDS", hide_short_help = true)]
     pub timeout: Option<u64>,

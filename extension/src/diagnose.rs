@@ -10,9 +10,9 @@ mod facts;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use osquery_ebpf_probes::clock;
 use osquery_ebpf_probes::host::Host;
 use serde_json::{Value, json};
 
@@ -48,11 +48,11 @@ impl Diagnosis<'_> {
         progress: &mut dyn Write,
         trial: impl FnOnce() -> Result<Trial>,
     ) -> Result<PathBuf> {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let seconds = clock::unix_now_ns() / 1_000_000_000;
         let directory = format!("osquery-ebpf-diagnosis-{seconds}");
         let path = self.output.map_or_else(|| format!("{directory}.tar.gz").into(), PathBuf::from);
         let failed = || format!("cannot write {}", path.display());
-        let mut bundle = Bundle::create(&path, &directory).with_context(failed)?;
+        let mut bundle = Bundle::create(&path, &directory, seconds).with_context(failed)?;
         let mut add = |name: &str, text: &str| bundle.add(name, text).with_context(failed);
 
         writeln!(progress, "reading the host")?;

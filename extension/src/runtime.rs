@@ -115,13 +115,14 @@ impl Runtime {
                     if looked.elapsed() >= LOOK {
                         sources.look_after();
                         looked = Instant::now();
-                    }
-                    if climbed.elapsed() >= pause && !sources.shortcomings().is_empty() {
-                        // Held, so that no other configuration comes between.
-                        let settings = applied.lock();
-                        let better = sources.climb(ladder(&settings));
-                        pause = if better { PAUSE.0 } else { PAUSE.1.min(pause.saturating_mul(2)) };
-                        climbed = Instant::now();
+                        if climbed.elapsed() >= pause && !sources.shortcomings().is_empty() {
+                            // Held, so that no other configuration comes between.
+                            let settings = applied.lock();
+                            let better = sources.climb(ladder(&settings));
+                            let longer = PAUSE.1.min(pause.saturating_mul(2));
+                            pause = if better { PAUSE.0 } else { longer };
+                            climbed = Instant::now();
+                        }
                     }
                     if given_back.elapsed() >= GIVE_BACK {
                         memory::give_back();

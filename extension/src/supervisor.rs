@@ -149,8 +149,9 @@ impl Sources {
             }
             state.serve(&kinds, rung + 1, &self.sink);
             for kind in &kinds {
-                let now = state.started.iter().find(|started| started.kinds.contains(kind));
-                let now = now.map_or("nowhere", |started| started.running.kind().as_str());
+                let now = state
+                    .serving(*kind)
+                    .map_or("nowhere", |started| started.running.kind().as_str());
                 log::warn!("{} events come from {now} now", kind.as_str());
             }
         }
@@ -173,8 +174,7 @@ impl Sources {
         let state = self.state.lock();
         let mut found: Vec<Shortcoming> = Vec::new();
         for kind in &state.config.kinds {
-            let serving = state.started.iter().find(|started| started.kinds.contains(kind));
-            let source = serving.map(|started| started.running.kind());
+            let source = state.serving(*kind).map(|started| started.running.kind());
             let reason = state.reason(*kind);
             if source.is_some() && reason.is_empty() {
                 continue;
@@ -224,8 +224,13 @@ impl State {
             }
         }
         if other_kinds {
-            let unserved: Vec<EventKind> =
-                self.config.kinds.iter().copied().filter(|kind| !self.serves(*kind)).collect();
+            let unserved: Vec<EventKind> = self
+                .config
+                .kinds
+                .iter()
+                .copied()
+                .filter(|kind| self.serving(*kind).is_none())
+                .collect();
             for kind in EventKind::ALL {
                 let forget = unserved.contains(&kind) || !self.config.kinds.contains(&kind);
                 if let Some(reasons) = self.reasons.get_mut(kind.index()).filter(|_| forget) {
@@ -246,9 +251,9 @@ impl State {
         kinds: Vec<EventKind>,
         sink: &Arc<dyn Sink>,
     ) -> Result<(), StartError> {
+        let config = self.config_for(&kinds);
         let Some(started) = self.started.get_mut(index) else { return Ok(()) };
         if started.kinds == kinds || started.running.changes_kinds() {
-            let config = SourceConfig { kinds: kinds.clone(), ..self.config.clone() };
             started.running.reconfigure(&config)?;
             started.kinds = kinds;
             return Ok(());
@@ -275,12 +280,17 @@ impl State {
     /// Stops a source for good, and keeps what it counted.
     fn retire(&mut self, mut started: Started) {
         started.running.stop();
-        let kinds = std::mem::take(&mut started.kinds);
-        self.retired.keep(&started, &kinds);
+        self.retired.keep(&started, &started.kinds);
     }
 
-    fn serves(&self, kind: EventKind) -> bool {
-        self.started.iter().any(|started| started.kinds.contains(&kind))
+    /// What serves a kind now.
+    fn serving(&self, kind: EventKind) -> Option<&Started> {
+        self.started.iter().find(|started| started.kinds.contains(&kind))
+    }
+
+    /// The present configuration, for a source that serves these kinds.
+    fn config_for(&self, kinds: &[EventKind]) -> SourceConfig {
+        SourceConfig { kinds: kinds.to_vec(), ..self.config.clone() }
     }
 
     /// Adds kinds to what a source that runs serves, if it will have them. What it loses thereby is
@@ -302,7 +312,7 @@ impl State {
             }
             Err(error) => {
                 let orphans: Vec<EventKind> =
-                    before.into_iter().filter(|kind| !self.serves(*kind)).collect();
+                    before.into_iter().filter(|kind| self.serving(*kind).is_none()).collect();
                 self.refused(more, &error);
                 self.refused(&orphans, &error);
                 left.extend(orphans);
@@ -374,9 +384,8 @@ impl State {
         kinds: &[EventKind],
         gate: &Arc<Gate>,
     ) -> Result<Box<dyn Running>, StartError> {
-        let config = SourceConfig { kinds: kinds.to_vec(), ..self.config.clone() };
         let gate: Arc<dyn Sink> = Arc::<Gate>::clone(gate);
-        source.start(&config, gate)
+        source.start(&self.config_for(kinds), gate)
     }
 
     fn started(

@@ -19,7 +19,7 @@
 /* include/uapi/linux/bpf.h; a trie can have no other. */
 #define BPF_F_NO_PREALLOC 1
 
-/* USER_HZ is 100 wherever there is BTF. */
+/* USER_HZ is 100 wherever there is BTF; TICK_NS in event.rs. */
 #define WIRE_TICK 10000000
 
 struct {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::event::{Body, Concern, EventKind, RawEvent};
-use crate::source::{KindHealth, Running, Sink, SourceConfig, TierWish, WatchNothing};
+use crate::source::{KindHealth, Running, Sink, Source, SourceConfig, TierWish, WatchNothing};
 
 /// Longer than anything here takes on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -96,6 +96,13 @@ pub fn spawn(program: &str, arguments: &[&str]) -> u32 {
     let pid = child.id();
     child.wait().unwrap();
     pid
+}
+
+/// A source at work, and what it tells.
+pub fn start(source: Box<dyn Source>, config: &SourceConfig) -> (Box<dyn Running>, Arc<Kept>) {
+    let kept = Kept::new();
+    let sink: Arc<dyn Sink> = Arc::<Kept>::clone(&kept);
+    (source.start(config, sink).unwrap_or_else(|error| panic!("{error}")), kept)
 }
 
 /// Executes a program `times` times, one after the other, as fast as can be. Their pids.

@@ -14,7 +14,7 @@ fn the_definition_is_sound() {
 fn osqueryds_flags_are_taken() {
     let line = ["--verbose", "--socket", "/run/osquery.em", "--timeout", "3", "--interval", "5"];
     let (cli, skipped) = parse(words(&line), Mode::Autoload).unwrap();
-    assert_eq!(cli.serve.socket, PathBuf::from("/run/osquery.em"));
+    assert_eq!(cli.serve.osqueryd.socket, PathBuf::from("/run/osquery.em"));
     assert_eq!((cli.serve.timeout, cli.serve.interval), (Some(3), 5));
     assert!(cli.serve.common.verbose && cli.command.is_none() && skipped.is_empty());
 }
@@ -23,7 +23,7 @@ fn osqueryds_flags_are_taken() {
 fn flags_of_a_later_osqueryd_are_skipped_under_autoload_only() {
     let line = ["--socket", "/s", "--new=1", "--newer", "word"];
     let (cli, skipped) = parse(words(&line), Mode::Autoload).unwrap();
-    assert_eq!(cli.serve.socket, PathBuf::from("/s"));
+    assert_eq!(cli.serve.osqueryd.socket, PathBuf::from("/s"));
     assert_eq!(skipped, ["--new", "--newer", "word"]);
     assert!(parse(words(&line), Mode::ByHand).is_err());
 }

@@ -4,7 +4,6 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -18,14 +17,14 @@ pub struct Bundle {
 
 impl Bundle {
     /// Makes the file, which must not exist yet: nothing is overwritten, and no link is followed.
-    /// Everything in it goes under one directory of this name.
+    /// Everything in it goes under one directory of this name, made at this Unix second.
     ///
     /// # Errors
     /// The errno of open(2).
-    pub fn create(path: &Path, directory: &str) -> io::Result<Self> {
+    pub fn create(path: &Path, directory: &str, seconds: i64) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         let archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let seconds = u64::try_from(seconds).unwrap_or(0);
         Ok(Self { archive, directory: directory.to_owned(), seconds })
     }
 

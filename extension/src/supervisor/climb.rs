@@ -41,8 +41,8 @@ impl State {
         for rung in 0..self.plan.candidates.len() {
             let Some(candidate) = self.plan.candidates.get(rung) else { break };
             let lower = |kind: &EventKind| {
-                let serving = self.started.iter().find(|started| started.kinds.contains(kind));
-                candidate.serves.contains(kind) && serving.is_none_or(|serving| serving.rung > rung)
+                let is_lower = |serving: &Started| serving.rung > rung;
+                candidate.serves.contains(kind) && self.serving(*kind).is_none_or(is_lower)
             };
             let wanted: Vec<EventKind> = self.config.kinds.iter().copied().filter(lower).collect();
             // One that runs has refused them itself.

@@ -15,15 +15,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::libbpf::{Loaded, Refused, Table};
-use crate::event::{Body, FileObject, RawEvent};
+use crate::event::{Body, FileObject, RawEvent, TICK_NS};
 use crate::proc;
 use crate::source::{Exclusions, Programs, Sink};
 use crate::wire;
 
 /// The map of marks.
 pub const MARKS: &str = "quiet_processes";
-/// Nanoseconds in a tick of `/proc/PID/stat` (`WIRE_TICK`).
-const TICK: u64 = 10_000_000;
 /// Processes marked at most; the map has as many. Those beyond are left out in user space.
 const MARKED_MAX: usize = 4096;
 
@@ -83,7 +81,8 @@ fn kernel_device(device: u64) -> Option<u32> {
 /// What a process is marked with. `None`: not enough is known of it.
 fn mark(start_ns: Option<u64>, file: Option<(u64, u64)>) -> Option<wire::Mark> {
     let (ino, device) = file?;
-    Some(wire::Mark { start: start_ns? / TICK, ino, dev: kernel_device(device)?, reserved: 0 })
+    let start = start_ns? / TICK_NS;
+    Some(wire::Mark { start, ino, dev: kernel_device(device)?, reserved: 0 })
 }
 
 fn identity(file: &FileObject) -> Option<(u64, u64)> {
@@ -139,11 +138,11 @@ impl Marker {
                     state.put(pid, mark(event.task.start_ns, file));
                 }
                 Body::Fork(fork) => {
+                    // It runs the same file, and began at another time.
                     let parent = state.marked.get(&pid).copied();
-                    let file = parent.map(|mark| (mark.ino, mark.dev));
-                    let child = fork.child_start_ns.zip(file).map(|(start, (ino, dev))| {
-                        wire::Mark { start: start / TICK, ino, dev, reserved: 0 }
-                    });
+                    let child = fork.child_start_ns.zip(parent);
+                    let child = child
+                        .map(|(start_ns, mark)| wire::Mark { start: start_ns / TICK_NS, ..mark });
                     state.put(fork.child_pid, child);
                 }
                 Body::Exit(_) => state.put(pid, None),

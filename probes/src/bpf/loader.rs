@@ -223,10 +223,7 @@ pub fn load(
         loaded.set_switches(&switches)?;
     }
     exclude::hold(&loaded, &config.exclude)?;
-    let (part, again) = attach_all(loaded, planned, host);
-    let mut parts = load_rest(spec, config, host, &part.loaded, again);
-    parts.insert(0, part);
-    settled(spec, &parts)?;
+    let parts = attach_in_turn(spec, config, host, loaded, planned)?;
     Ok(Lane { spec, ring, counters, parts })
 }
 
@@ -248,11 +245,7 @@ pub fn load_more(
         return Ok(Vec::new());
     }
     let loaded = load_sharing(spec, config, host, with, &mut planned)?;
-    let (part, again) = attach_all(loaded, planned, host);
-    let mut parts = load_rest(spec, config, host, with, again);
-    parts.insert(0, part);
-    settled(spec, &parts)?;
-    Ok(parts)
+    attach_in_turn(spec, config, host, loaded, planned)
 }
 
 fn load_sharing(
@@ -269,6 +262,22 @@ fn load_sharing(
         Ok(opened)
     };
     load_programs(open, spec, config, host, planned)
+}
+
+/// Attaches what was loaded, and in place of what the kernel would not attach what comes next for it,
+/// on the same maps.
+fn attach_in_turn(
+    spec: &'static ObjectSpec,
+    config: &SourceConfig,
+    host: &HostFacts,
+    loaded: Loaded,
+    planned: Vec<Planned>,
+) -> Result<Vec<Part>, Refused> {
+    let (part, again) = attach_all(loaded, planned, host);
+    let mut parts = load_rest(spec, config, host, &part.loaded, again);
+    parts.insert(0, part);
+    settled(spec, &parts)?;
+    Ok(parts)
 }
 
 /// Loads and attaches what is next for duties whose best candidate the kernel took and then would not

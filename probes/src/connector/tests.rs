@@ -26,15 +26,12 @@ mod root {
     use super::*;
     use crate::event::{Exec, Exit};
     use crate::testkit::{
-        DEADLINE, Kept, assert_root, burst, config, execs_of_children, health, spawn,
+        self, DEADLINE, Kept, assert_root, burst, config, execs_of_children, health, spawn,
     };
 
     fn start(config: &SourceConfig) -> (Box<dyn Running>, Arc<Kept>) {
         assert_root();
-        let kept = Kept::new();
-        let sink: Arc<dyn Sink> = Arc::<Kept>::clone(&kept);
-        let running = Box::new(ConnectorSource).start(config, sink);
-        (running.unwrap_or_else(|error| panic!("{error}")), kept)
+        testkit::start(Box::new(ConnectorSource), config)
     }
 
     fn exec(event: &RawEvent) -> Option<Exec> {

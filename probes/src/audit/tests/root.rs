@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::super::*;
 use crate::event::{Body, Concern, Exec, Exit, RawEvent};
 use crate::testkit::{
-    DEADLINE, Kept, audit_alone, auditctl, burst, config, execs_of_children, health, spawn,
+    self, DEADLINE, Kept, audit_alone, auditctl, burst, config, execs_of_children, health, spawn,
 };
 
 mod bursts;
@@ -17,11 +17,7 @@ mod others;
 mod rows;
 
 fn start(config: &SourceConfig) -> (Box<dyn Running>, Arc<Kept>) {
-    let kept = Kept::new();
-    let sink: Arc<dyn Sink> = Arc::<Kept>::clone(&kept);
-    let source = AuditSource::look(&Host::read());
-    let running = Box::new(source).start(config, sink);
-    (running.unwrap_or_else(|error| panic!("{error}")), kept)
+    testkit::start(Box::new(AuditSource::look(&Host::read())), config)
 }
 
 /// Settings as they were, whatever a test or a daemon did to them.

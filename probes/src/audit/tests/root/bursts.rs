@@ -95,11 +95,9 @@ fn overfill(connector: bool) -> Overfull {
     let truth = Truth::listen();
     let mut wanted = config(&[]);
     wanted.kinds = vec![EventKind::Exec];
-    let kept = Kept::new();
-    let sink: Arc<dyn Sink> = Arc::<Kept>::clone(&kept);
     let mut source = AuditSource::look(&Host::read());
     source.connector = connector;
-    let running = Box::new(source).start(&wanted, sink).unwrap();
+    let (running, kept) = testkit::start(Box::new(source), &wanted);
     let exec_health = || health(running.as_ref(), EventKind::Exec);
     let first = marked(&kept);
     // An administrator leaves the kernel room for a few records.

@@ -125,13 +125,7 @@ fn told(events: &[RawEvent], pids: &BTreeSet<u32>) -> Told {
 /// A socket call is of its own kind here, everything else of its event's.
 fn name(event: &RawEvent) -> &'static str {
     match &event.body {
-        Body::Socket(socket) => match socket.action {
-            SocketAction::Connect => "connect",
-            SocketAction::Accept => "accept",
-            SocketAction::Bind => "bind",
-            SocketAction::Listen => "listen",
-            SocketAction::Close => "close",
-        },
+        Body::Socket(socket) => socket.action.as_str(),
         _ => event.kind().as_str(),
     }
 }
@@ -271,14 +265,7 @@ fn seen() -> Seen {
         Box::new(AuditSource::look(&Host::read())),
         Box::new(ConnectorSource),
     ];
-    let started: Vec<_> = sources
-        .into_iter()
-        .map(|source| {
-            let kept = Kept::new();
-            let sink: Arc<dyn Sink> = Arc::<Kept>::clone(&kept);
-            (source.start(&config, sink).unwrap_or_else(|error| panic!("{error}")), kept)
-        })
-        .collect();
+    let started = sources.map(|source| testkit::start(source, &config));
     let pids = workload();
     let mut told = started.iter().map(|(running, kept)| {
         assert!(running.flush(DEADLINE));

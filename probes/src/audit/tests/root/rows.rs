@@ -82,14 +82,7 @@ fn fanotify_and_audit_tell_the_same_of_a_watched_directory() {
     config.paths = Arc::new(Below(dir.clone()));
     let sources: [Box<dyn Source>; 2] =
         [Box::new(Fanotify::new()), Box::new(AuditSource::look(&Host::read()))];
-    let started: Vec<_> = sources
-        .into_iter()
-        .map(|source| {
-            let kept = Kept::new();
-            let sink: Arc<dyn Sink> = Arc::<Kept>::clone(&kept);
-            (source.start(&config, sink).unwrap_or_else(|error| panic!("{error}")), kept)
-        })
-        .collect();
+    let started = sources.map(|source| testkit::start(source, &config));
     let mut pids = Vec::new();
     for step in STEPS {
         let script = format!("({step}) or die $!; select(undef, undef, undef, 0.1)");

@@ -133,10 +133,7 @@ fn start_thread(entry: extern "C" fn(*mut libc::c_void) -> i32) -> i32 {
 }
 
 extern "C" fn exec_true(_: *mut libc::c_void) -> i32 {
-    let argv = [c"/bin/true".as_ptr(), ptr::null()];
-    // SAFETY: NUL-ended strings that outlive the call.
-    unsafe { libc::execve(argv[0], argv.as_ptr(), [ptr::null()].as_ptr()) };
-    127
+    super::lineage::exec_true()
 }
 
 /// In a child of `fork`: executes `/bin/true` in a thread that is not the leader.

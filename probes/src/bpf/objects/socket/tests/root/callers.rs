@@ -69,6 +69,13 @@ pub fn local_of(socket: &OwnedFd) -> SocketAddr {
     rustix::net::getsockname(socket).unwrap().try_into().unwrap()
 }
 
+/// Has io_uring do something to a socket that takes an address. What comes of it.
+pub fn by_io_uring(operation: u8, socket: &OwnedFd, address: SocketAddr) -> i32 {
+    let address = raw(address);
+    let at = (&raw const address) as u64;
+    Uring::new().unwrap().call(operation, socket.as_raw_fd(), at, RAW_BYTES.into(), 0)
+}
+
 #[test]
 fn a_tcp_connect_by_io_uring_is_seen_in_every_tier() {
     shared();
@@ -76,10 +83,7 @@ fn a_tcp_connect_by_io_uring_is_seen_in_every_tier() {
     let listener = TcpListener::bind(V4).unwrap();
     let address = listener.local_addr().unwrap();
     let client = socket(SocketType::STREAM);
-    let to = raw(address);
-    let ring = Uring::new().unwrap();
-    let at = (&raw const to) as u64;
-    assert_eq!(ring.call(uring::CONNECT, client.as_raw_fd(), at, RAW_BYTES.into(), 0), 0);
+    assert_eq!(by_io_uring(uring::CONNECT, &client, address), 0);
     let found = seen(since, SocketAction::Connect, address);
     let [connect] = found.as_slice() else { panic!("{found:#?}") };
     assert_eq!((connect.syscall, connect.fd), (None, None));
@@ -100,10 +104,7 @@ fn a_udp_connect_by_io_uring_is_seen_by_functions() {
     let since = boot_now_ns();
     let peer = UdpSocket::bind(V4).unwrap().local_addr().unwrap();
     let client = socket(SocketType::DGRAM);
-    let to = raw(peer);
-    let ring = Uring::new().unwrap();
-    let at = (&raw const to) as u64;
-    assert_eq!(ring.call(uring::CONNECT, client.as_raw_fd(), at, RAW_BYTES.into(), 0), 0);
+    assert_eq!(by_io_uring(uring::CONNECT, &client, peer), 0);
     if let Some(connect) = seen_by_functions(since, SocketAction::Connect, peer) {
         assert_eq!((connect.syscall, connect.fd, connect.result), (None, None, Some(0)));
         assert_eq!(connect.local, inet(local_of(&client)));
@@ -136,10 +137,7 @@ fn bind_and_listen_by_io_uring_are_seen_by_functions_where_the_kernel_has_them()
     let socket = socket(SocketType::STREAM);
     // A port that was free a moment ago: the event is looked for by it.
     let free = TcpListener::bind(V4).unwrap().local_addr().unwrap();
-    let to = raw(free);
-    let ring = Uring::new().unwrap();
-    let at = (&raw const to) as u64;
-    let bound = ring.call(uring::BIND, socket.as_raw_fd(), at, RAW_BYTES.into(), 0);
+    let bound = by_io_uring(uring::BIND, &socket, free);
     let before = seen(since, SocketAction::Bind, free).len();
     if bound == -libc::EINVAL {
         // Before 6.11: nothing was done, so there is nothing to be seen but the listener above.
@@ -148,6 +146,7 @@ fn bind_and_listen_by_io_uring_are_seen_by_functions_where_the_kernel_has_them()
     }
     assert_eq!(bound, 0);
     assert_eq!(before, 1 + usize::from(by_functions()));
+    let ring = Uring::new().unwrap();
     assert_eq!(ring.call(uring::LISTEN, socket.as_raw_fd(), 0, 0, 5), 0);
     // The state of a TCP socket tells of a listen in either tier.
     let listens = seen(since, SocketAction::Listen, free);

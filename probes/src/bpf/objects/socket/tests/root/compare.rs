@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use rustix::net::SocketType;
 
-use super::callers::{RAW_BYTES, local_of, raw, socket};
+use super::callers::{RAW_BYTES, by_io_uring, local_of, raw, socket};
 use super::outcomes::{answer_of, open_to};
 use super::watch::{by_functions, here, inet, shared};
 use super::{V4, V6, nobody};
 use crate::event::{Body, Endpoint, Socket};
 use crate::testkit::table::{Happening, Table, happening};
-use crate::testkit::uring::{self, Uring};
+use crate::testkit::uring;
 
 /// How long the end of a connection may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -213,10 +213,7 @@ fn by_functions_only(happening: Happening) -> Vec<Happening> {
 fn udp_by_io_uring() -> Vec<Happening> {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
     let client = socket(SocketType::DGRAM);
-    let address = raw(to);
-    let at = (&raw const address) as u64;
-    let ring = Uring::new().unwrap();
-    assert_eq!(ring.call(uring::CONNECT, client.as_raw_fd(), at, RAW_BYTES.into(), 0), 0);
+    assert_eq!(by_io_uring(uring::CONNECT, &client, to), 0);
     let local = inet(local_of(&client));
     let (fd, call) = (None::<i32>, None::<&str>);
     by_functions_only(happening!(

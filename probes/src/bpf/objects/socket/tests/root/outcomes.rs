@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use super::callers::{RAW_BYTES, local_of, raw};
 use super::watch::{Watch, here, inet, shared};
 use super::{V4, nobody};
 use crate::event::{Connection, ConnectionEnd, SocketAction};
@@ -23,10 +24,6 @@ pub fn open_to(address: SocketAddr) -> OwnedFd {
     let error = rustix::net::connect(&client, &address).unwrap_err();
     assert_eq!(error, rustix::io::Errno::INPROGRESS);
     client
-}
-
-fn local_of(socket: &OwnedFd) -> SocketAddr {
-    rustix::net::getsockname(socket).unwrap().try_into().unwrap()
 }
 
 /// Waits until the kernel has an answer; 0, or an errno.
@@ -230,21 +227,14 @@ fn a_connection_that_ended_before_it_was_accepted_is_accepted_and_closed() {
 
 /// Starts a process that connects, says hello, reads an answer of four bytes, and ends.
 fn fork_and_talk(address: SocketAddr) -> libc::pid_t {
-    let SocketAddr::V4(address) = address else { panic!("{address}") };
-    let to = libc::sockaddr_in {
-        sin_family: libc::AF_INET as libc::sa_family_t,
-        sin_port: address.port().to_be(),
-        sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
-        sin_zero: [0; 8],
-    };
+    let to = raw(address);
     // SAFETY: between fork and _exit the child makes system calls only, on memory of its own.
     unsafe {
         let pid = libc::fork();
         if pid == 0 {
             let mut answer = [0u8; 4];
             let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0);
-            let size = size_of_val(&to) as libc::socklen_t;
-            let done = libc::connect(fd, (&raw const to).cast(), size) == 0
+            let done = libc::connect(fd, (&raw const to).cast(), RAW_BYTES) == 0
                 && libc::write(fd, c"hello".as_ptr().cast(), 5) == 5
                 && libc::read(fd, answer.as_mut_ptr().cast(), 4) == 4;
             libc::_exit(i32::from(!done));
