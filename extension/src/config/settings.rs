@@ -111,7 +111,7 @@ pub struct Settings {
     /// Age at which events go [default: 1h]
     #[arg(long, value_name = "TIME", value_parser = period, help_heading = "Bounds")]
     pub max_age: Option<Age>,
-    /// Ring between kernel and us for process events [default: 2M for each CPU, 8M to 64M]
+    /// Ring between kernel and us for process events [default: 2M for each CPU, 4M to 64M]
     #[arg(long, value_name = "SIZE", value_parser = ring, help_heading = "Bounds")]
     pub ring_process: Option<Size>,
     /// The same for socket events [default: 1M for each CPU, 4M to 32M]
