@@ -23,7 +23,9 @@ use osquery_ebpf::host::Host;
 use osquery_ebpf::thrift::{ExtensionSyncClient, TExtensionSyncClient};
 use osquery_ebpf::wire::{Deadline, Input, Stream, output};
 
-use support::{PROGRAM, Program, count, eventually, host, listed, registered, text};
+use support::{
+    PROGRAM, Program, count, eventually, host, listed, registered, serve, serve_under, text,
+};
 
 /// The socket that the program serves beside its host's. It comes a moment after the registration.
 fn served_at(host: &Host) -> PathBuf {
@@ -99,12 +101,8 @@ fn an_ordinary_users_start_is_refused_with_what_to_do() {
 
 #[test]
 fn nonsense_on_the_socket_ends_only_those_who_sent_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let host = host(directory.path(), "{}");
-    let socket = host.socket().to_str().unwrap().to_owned();
-    let program = Program::start(&["serve", "--source=off", "--socket", &socket]);
-    eventually("the registration", || registered(&host));
-    let path = served_at(&host);
+    let service = serve("{}", &["--source=off"]);
+    let path = served_at(&service.host);
     let whole = generate("ebpf_events_health");
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move || {
@@ -156,19 +154,15 @@ fn nonsense_on_the_socket_ends_only_those_who_sent_it() {
     );
     drop(held);
     eventually("the host's own query", || {
-        count(&host, "SELECT count(*) FROM ebpf_events_health") == Some(7)
+        count(&service.host, "SELECT count(*) FROM ebpf_events_health") == Some(7)
     });
-    assert!(std::fs::metadata(format!("/proc/{}", program.0.id())).is_ok());
+    assert!(std::fs::metadata(format!("/proc/{}", service.program.0.id())).is_ok());
 }
 
 #[test]
 fn who_never_reads_an_answer_holds_others_up_for_seconds_only() {
-    let directory = tempfile::tempdir().unwrap();
-    let host = host(directory.path(), "{}");
-    let socket = host.socket().to_str().unwrap().to_owned();
-    let _program = Program::start(&["serve", "--source=off", "--socket", &socket]);
-    eventually("the registration", || registered(&host));
-    let path = served_at(&host);
+    let service = serve("{}", &["--source=off"]);
+    let path = served_at(&service.host);
     let question = generate("ebpf_events_health");
     // Each asks until its own end is full, and reads nothing.
     let mut deaf = Vec::new();
@@ -206,13 +200,7 @@ fn with_every_descriptor_taken_by_others_it_serves_again_once_they_go() {
         "ulimit -n 40; exec {PROGRAM} serve --source off --socket {}",
         host.socket().display()
     );
-    let child = Command::new("/bin/bash")
-        .args(["-c", &line])
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut program = Program(child);
+    let mut program = Program::by_shell(&line);
     eventually("the registration", || registered(&host));
     let path = served_at(&host);
     let crowd: Vec<_> = (0..60).filter_map(|_| UnixStream::connect(&path).ok()).collect();
@@ -257,13 +245,6 @@ mod root {
         format!("{name}-{}", std::process::id())
     }
 
-    fn serve(host: &Host, more: &[&str]) -> Program {
-        let socket = host.socket().to_str().unwrap().to_owned();
-        let program = Program::start(&[&["serve", "--socket", &socket][..], more].concat());
-        eventually("the registration", || registered(host));
-        program
-    }
-
     #[test]
     fn an_osqueryd_that_accepts_and_never_answers_costs_no_event() {
         let directory = tempfile::tempdir().unwrap();
@@ -295,7 +276,7 @@ mod root {
         let directory = tempfile::tempdir().unwrap();
         let host = host(directory.path(), "{}");
         let path = host.socket().to_owned();
-        let _program = serve(&host, &["--source=bpf"]);
+        let _program = serve_under(&host, &["--source=bpf"]);
         let mark = mark("file");
         execute(&mark);
         host.abandon();
@@ -320,7 +301,7 @@ mod root {
         let directory = tempfile::tempdir().unwrap();
         let host = host(directory.path(), "{}");
         let mark = mark("killed");
-        let mut first = serve(&host, &["--source=bpf"]);
+        let mut first = serve_under(&host, &["--source=bpf"]);
         execute(&mark);
         eventually("the first event", || seen(&host, &mark) == 1);
         first.0.kill().unwrap();
@@ -328,7 +309,7 @@ mod root {
         eventually("the host to notice", || !registered(&host));
         // Nobody is there to see it: it cannot be counted either, but the start can be seen.
         execute(&mark);
-        let _second = serve(&host, &["--source=bpf"]);
+        let _second = serve_under(&host, &["--source=bpf"]);
         execute(&mark);
         eventually("the third event", || seen(&host, &mark) == 1);
         assert!(of_exec(&host, "attached_seconds") < 20, "since when it watches is told");
@@ -340,7 +321,7 @@ mod root {
         const QUERIES: i64 = 10_000;
         let directory = tempfile::tempdir().unwrap();
         let host = host(directory.path(), "{}");
-        let _program = serve(&host, &["--source=bpf"]);
+        let _program = serve_under(&host, &["--source=bpf"]);
         let mark = mark("pouring");
         let (run, echoed) = (directory.path().join("run"), directory.path().join("echoed"));
         let script = format!(
@@ -383,13 +364,7 @@ mod root {
         let host = host(directory.path(), "{}");
         let line =
             format!("ulimit -n 24; exec {PROGRAM} serve --socket {}", host.socket().display());
-        let child = Command::new("/bin/bash")
-            .args(["-c", &line])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut program = Program(child);
+        let mut program = Program::by_shell(&line);
         let mut ended = None;
         eventually("a registration or an end", || {
             ended = program.0.try_wait().unwrap();
@@ -413,13 +388,7 @@ mod root {
             "{prepare} && exec {PROGRAM} serve --source=bpf --socket {}",
             host.socket().display()
         );
-        let child = Command::new("unshare")
-            .args(["--mount", "/bin/sh", "-c", &line])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Program(child)
+        Program::by(Command::new("unshare").args(["--mount", "/bin/sh", "-c", &line]))
     }
 
     #[test]
@@ -514,13 +483,7 @@ mod root {
             limited.path.display(),
             host.socket().display()
         );
-        let child = Command::new("/bin/sh")
-            .args(["-c", &line])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let program = Program(child);
+        let program = Program::by_shell(&line);
         eventually("the registration", || registered(&host));
         // 24 KiB of arguments each: far more than the store may keep.
         let long = "x".repeat(24 << 10);

@@ -24,7 +24,7 @@ mod root {
     use osquery_ebpf::privilege::{HELPER_NAME, HELPERS, KEPT};
     use rustix::thread::CapabilitySet;
 
-    use crate::support::{Program, count, eventually, host, registered};
+    use crate::support::{Service, count, eventually, host, registered, serve, serve_under};
 
     const NOBODY: u32 = 65_534;
 
@@ -77,12 +77,8 @@ mod root {
     }
 
     fn assert_program_is_confined(arguments: &[&str]) {
-        let directory = tempfile::tempdir().unwrap();
-        let host = host(directory.path(), "{}");
-        let socket = host.socket().to_str().unwrap().to_owned();
-        let program = Program::start(&[&["serve", "--socket", &socket], arguments].concat());
-        eventually("the registration", || registered(&host));
-        let pid = program.0.id();
+        let service = serve("{}", arguments);
+        let pid = service.program.0.id();
         let threads = threads(pid);
         assert!(threads.len() > 3, "{threads:?}");
         for thread in threads {
@@ -113,10 +109,8 @@ mod root {
     fn the_helper_ends_with_the_program_however_that_ends() {
         let directory = tempfile::tempdir().unwrap();
         let host = host(directory.path(), "{}");
-        let socket = host.socket().to_str().unwrap().to_owned();
         for kill in [false, true] {
-            let mut program = Program::start(&["serve", "--source=off", "--socket", &socket]);
-            eventually("the registration", || registered(&host));
+            let mut program = serve_under(&host, &["--source=off"]);
             let [helper] = children(program.0.id())[..] else { panic!("no helper") };
             if kill {
                 program.0.kill().unwrap();
@@ -137,38 +131,25 @@ mod root {
 
     #[test]
     fn with_keep_everything_stays_as_it_was() {
-        let directory = tempfile::tempdir().unwrap();
-        let host = host(directory.path(), "{}");
-        let socket = host.socket().to_str().unwrap().to_owned();
-        let program =
-            Program::start(&["serve", "--source=off", "--privileges=keep", "--socket", &socket]);
-        eventually("the registration", || registered(&host));
-        let status = status(Path::new(&format!("/proc/{}", program.0.id())));
+        let service = serve("{}", &["--source=off", "--privileges=keep"]);
+        let pid = service.program.0.id();
+        let status = status(Path::new(&format!("/proc/{pid}")));
         assert_eq!(set(&status, "CapEff"), own());
-        assert!(children(program.0.id()).is_empty());
+        assert!(children(pid).is_empty());
     }
 
     /// Takes an attempt's name and what the call returned, errno still being the call's.
     type Tell<'a> = &'a mut dyn FnMut(&str, i64);
 
-    /// Runs `attempts` in a process that has given its privileges up; they tell what succeeded.
-    fn after_giving_up(attempts: fn(Tell<'_>)) -> String {
+    /// Runs `work` in a child of its own, and gives what it says.
+    fn in_a_child(work: impl FnOnce(&mut std::io::PipeWriter)) -> String {
         let (mut reader, mut writer) = std::io::pipe().unwrap();
         // SAFETY: the child uses nothing that another thread of this test could hold locked: glibc
         // makes its allocator whole again after fork. It ends by _exit.
         match unsafe { libc::fork() } {
             -1 => panic!("{}", std::io::Error::last_os_error()),
             0 => {
-                let given_up =
-                    osquery_ebpf::privilege::give_up(osquery_ebpf::privilege::Files::ReadOnly);
-                let _ = writeln!(writer, "gave up: {}", given_up.is_ok());
-                attempts(&mut |name, result| {
-                    let errno = std::io::Error::last_os_error().raw_os_error();
-                    let _ = match (result, errno) {
-                        (-1, Some(errno)) => writeln!(writer, "{name}: {errno}"),
-                        (result, _) => writeln!(writer, "{name}: succeeded with {result}"),
-                    };
-                });
+                work(&mut writer);
                 // SAFETY: ends the child.
                 unsafe { libc::_exit(0) }
             }
@@ -181,6 +162,22 @@ mod root {
                 said
             }
         }
+    }
+
+    /// Runs `attempts` in a process that has given its privileges up; they tell what succeeded.
+    fn after_giving_up(attempts: fn(Tell<'_>)) -> String {
+        in_a_child(|writer| {
+            let given_up =
+                osquery_ebpf::privilege::give_up(osquery_ebpf::privilege::Files::ReadOnly);
+            let _ = writeln!(writer, "gave up: {}", given_up.is_ok());
+            attempts(&mut |name, result| {
+                let errno = std::io::Error::last_os_error().raw_os_error();
+                let _ = match (result, errno) {
+                    (-1, Some(errno)) => writeln!(writer, "{name}: {errno}"),
+                    (result, _) => writeln!(writer, "{name}: succeeded with {result}"),
+                };
+            });
+        })
     }
 
     macro_rules! call {
@@ -327,12 +324,8 @@ mod root {
 
     fn assert_nobody_gets_in(arguments: &[&str]) {
         // A folder that everybody can enter, as a careless administrator might have it.
-        let directory = tempfile::tempdir().unwrap();
+        let Service { program, host, directory } = serve("{}", arguments);
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let host = host(directory.path(), "{}");
-        let socket = host.socket().to_str().unwrap().to_owned();
-        let program = Program::start(&[&["serve", "--socket", &socket], arguments].concat());
-        eventually("the registration", || registered(&host));
         let ours = {
             let files = fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
             let ours: Vec<PathBuf> = files.filter(|path| *path != *host.socket()).collect();
@@ -402,39 +395,25 @@ mod root {
 
     /// What nobody hears on a socket that they can connect to.
     fn asked_by_nobody(path: &Path) -> String {
-        let (mut reader, mut writer) = std::io::pipe().unwrap();
-        // SAFETY: as in `after_giving_up`.
-        match unsafe { libc::fork() } {
-            0 => {
-                call!(libc::SYS_setgroups, 0, 0);
-                call!(libc::SYS_setresgid, NOBODY, NOBODY, NOBODY);
-                call!(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY);
-                let heard = UnixStream::connect(path).and_then(|mut stream| {
-                    // A ping, as osqueryd makes it; it may be hung up on before it is written.
-                    let ping = b"\x80\x01\0\x01\0\0\0\x04ping\0\0\0\x01\0";
-                    let _ = stream.write_all(ping);
-                    stream.read(&mut [0; 64])
-                });
-                let heard = match heard {
-                    Ok(0) => "closed".to_owned(),
-                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-                        "closed".to_owned()
-                    }
-                    other => format!("{other:?}"),
-                };
-                let _ = writer.write_all(heard.as_bytes());
-                // SAFETY: ends the child.
-                unsafe { libc::_exit(0) }
-            }
-            child => {
-                drop(writer);
-                let mut heard = String::new();
-                reader.read_to_string(&mut heard).unwrap();
-                // SAFETY: waits for our own child and wants no status.
-                unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
-                heard
-            }
-        }
+        in_a_child(|writer| {
+            call!(libc::SYS_setgroups, 0, 0);
+            call!(libc::SYS_setresgid, NOBODY, NOBODY, NOBODY);
+            call!(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY);
+            let heard = UnixStream::connect(path).and_then(|mut stream| {
+                // A ping, as osqueryd makes it; it may be hung up on before it is written.
+                let ping = b"\x80\x01\0\x01\0\0\0\x04ping\0\0\0\x01\0";
+                let _ = stream.write_all(ping);
+                stream.read(&mut [0; 64])
+            });
+            let heard = match heard {
+                Ok(0) => "closed".to_owned(),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                    "closed".to_owned()
+                }
+                other => format!("{other:?}"),
+            };
+            let _ = writer.write_all(heard.as_bytes());
+        })
     }
 
     #[test]

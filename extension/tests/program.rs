@@ -7,7 +7,7 @@ mod support;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{PROGRAM, Program, count, eventually, host, registered, text};
+use support::{PROGRAM, Program, Service, count, eventually, host, registered, serve, text};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
@@ -80,11 +80,7 @@ fn a_flag_of_a_later_osqueryd_does_not_keep_it_from_starting() {
 
 #[test]
 fn sigterm_deregisters_and_ends_it_with_0() {
-    let directory = tempfile::tempdir().unwrap();
-    let host = host(directory.path(), "{}");
-    let socket = host.socket().to_str().unwrap().to_owned();
-    let mut program = Program::start(&["serve", "--source=off", "--socket", &socket]);
-    eventually("the registration", || registered(&host));
+    let Service { mut program, host, directory } = serve("{}", &["--source=off"]);
     program.terminate();
     let (code, said) = program.ended();
     assert_eq!(code, Some(0), "{said}");
@@ -94,12 +90,9 @@ fn sigterm_deregisters_and_ends_it_with_0() {
 
 #[test]
 fn a_second_one_is_refused_with_3_and_says_whom_it_met() {
-    let directory = tempfile::tempdir().unwrap();
-    let host = host(directory.path(), "{}");
-    let socket = host.socket().to_str().unwrap().to_owned();
-    let _first = Program::start(&["--source=off", "--socket", &socket]);
-    eventually("the registration", || registered(&host));
-    let (code, said) = Program::start(&["--source=off", "--socket", &socket]).ended();
+    let service = serve("{}", &["--source=off"]);
+    let socket = service.host.socket().to_str().unwrap();
+    let (code, said) = Program::start(&["--source=off", "--socket", socket]).ended();
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("another osquery_ebpf is registered already"), "{said}");
 }
@@ -114,11 +107,7 @@ mod root {
 
     #[test]
     fn events_reach_a_query_and_survive_a_host_that_is_killed() {
-        let directory = tempfile::tempdir().unwrap();
-        let host = host(directory.path(), "{}");
-        let socket = host.socket().to_str().unwrap().to_owned();
-        let _program = Program::start(&["serve", "--socket", &socket]);
-        eventually("the registration", || registered(&host));
+        let Service { program: _program, host, directory } = serve("{}", &[]);
         let mark = format!("mark-{}", std::process::id());
         let execute =
             || assert!(Command::new("/bin/echo").arg(&mark).output().unwrap().status.success());
@@ -127,7 +116,7 @@ mod root {
         eventually("the first event", || count(&host, &sql) == Some(1));
         host.abandon();
         execute();
-        let host = super::host(directory.path(), "{}");
+        let host = self::host(directory.path(), "{}");
         eventually("the second registration", || registered(&host));
         eventually("both events", || count(&host, &sql) == Some(2));
     }
@@ -141,28 +130,21 @@ mod root {
             "file_paths": {"mine": [format!("{}/%%", watched.display())]},
             "ebpf_events": {"max_events": 77},
         });
-        let host = host(directory.path(), &config.to_string());
-        let socket = host.socket().to_str().unwrap().to_owned();
-        let _program = Program::start(&["serve", "--socket", &socket]);
-        eventually("the registration", || registered(&host));
+        let service = serve(&config.to_string(), &[]);
         let sql = "SELECT count(*) FROM file_events WHERE category = 'mine'";
         let mut number = 0;
         eventually("a file event", || {
             number += 1;
             std::fs::write(watched.join(number.to_string()), "x").unwrap();
-            count(&host, sql).is_some_and(|count| count > 0)
+            count(&service.host, sql).is_some_and(|count| count > 0)
         });
     }
 
     #[test]
     fn the_hosts_configuration_turns_bpf_off_and_on() {
-        let directory = tempfile::tempdir().unwrap();
-        let host = host(directory.path(), "{}");
-        let socket = host.socket().to_str().unwrap().to_owned();
-        let _program = Program::start(&["serve", "--refresh=1", "--socket", &socket]);
-        eventually("the registration", || registered(&host));
+        let service = serve("{}", &["--refresh=1"]);
         for source in ["connector", "auto", "off", "bpf"] {
-            host.set_config(&format!(r#"{{"ebpf_events": {{"source": "{source}"}}}}"#));
+            service.host.set_config(&format!(r#"{{"ebpf_events": {{"source": "{source}"}}}}"#));
             let shown = match source {
                 "auto" => "bpf",
                 "off" => "",
@@ -172,7 +154,7 @@ mod root {
                 "SELECT count(*) FROM ebpf_events_health WHERE kind = 'exec' \
                  AND coalesce(source, '') = '{shown}'"
             );
-            eventually(source, || count(&host, &sql) == Some(1));
+            eventually(source, || count(&service.host, &sql) == Some(1));
         }
     }
 

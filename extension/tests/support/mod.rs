@@ -21,24 +21,22 @@ pub struct Program(pub Child);
 impl Program {
     /// With these arguments.
     pub fn start(arguments: &[&str]) -> Self {
-        let child = Command::new(PROGRAM)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self(child)
+        Self::by(Command::new(PROGRAM).args(arguments))
+    }
+
+    /// By a command that becomes it.
+    pub fn by(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// By a line of bash that ends in `exec`ing it.
+    pub fn by_shell(line: &str) -> Self {
+        Self::by(Command::new("/bin/bash").args(["-c", line]))
     }
 
     /// As osqueryd's watcher starts it: the variable holds the process's own id.
     pub fn autoloaded(arguments: &str) -> Self {
-        let child = Command::new("/bin/sh")
-            .args(["-c", &format!("OSQUERY_EXTENSION=$$ exec {PROGRAM} {arguments}")])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self(child)
+        Self::by_shell(&format!("OSQUERY_EXTENSION=$$ exec {PROGRAM} {arguments}"))
     }
 
     /// Asks it to stop.
@@ -100,4 +98,27 @@ pub fn listed(host: &Host) -> bool {
 /// Whether our tables answer.
 pub fn registered(host: &Host) -> bool {
     listed(host) && count(host, "SELECT count(*) FROM ebpf_events_health").is_some()
+}
+
+/// The program as a service under a host of its own.
+pub struct Service {
+    pub program: Program,
+    pub host: Host,
+    pub directory: tempfile::TempDir,
+}
+
+/// Serves under a host with this configuration, and waits until the tables answer.
+pub fn serve(config: &str, arguments: &[&str]) -> Service {
+    let directory = tempfile::tempdir().unwrap();
+    let host = host(directory.path(), config);
+    let program = serve_under(&host, arguments);
+    Service { program, host, directory }
+}
+
+/// The same under a host that is there.
+pub fn serve_under(host: &Host, arguments: &[&str]) -> Program {
+    let socket = host.socket().to_str().unwrap();
+    let program = Program::start(&[&["serve", "--socket", socket], arguments].concat());
+    eventually("the registration", || registered(host));
+    program
 }
