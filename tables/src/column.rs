@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::hash::Hasher;
 use crate::pool::Text;
-use crate::record::{NONE, Record};
+use crate::record::{self, NONE, NONE_SHORT, Place, Record, Who};
 use crate::schema::{Column, ColumnType, Table};
 use crate::segment::{Keys, Segment};
 use crate::text::{self, Ipv6Format};
@@ -182,6 +182,16 @@ impl<R: Record> View<'_, R> {
         }
     }
 
+    /// Who the process was.
+    pub fn who(&self, text: Text) -> Who {
+        self.bytes(text).and_then(record::who).unwrap_or_default()
+    }
+
+    /// Where the process was.
+    pub fn place(&self, text: Text) -> Place {
+        self.bytes(text).and_then(record::place).unwrap_or_default()
+    }
+
     /// Sequence number of the record.
     pub fn seq(&self) -> u64 {
         self.segment.seq(self.index).unwrap_or(0)
@@ -246,14 +256,24 @@ pub fn number(value: u32) -> Cell {
     if value == NONE { Cell::Unknown } else { Cell::Int(i64::from(value)) }
 }
 
+/// A 16-bit number that may be unknown.
+pub fn short(value: u16) -> Cell {
+    if value == NONE_SHORT { Cell::Unknown } else { Cell::Int(i64::from(value)) }
+}
+
 /// A number that SQLite can hold; above that it is unknown.
 pub fn wide(value: Option<u64>) -> Cell {
     signed(value.and_then(|value| i64::try_from(value).ok()))
 }
 
 /// A number.
-pub fn signed(value: Option<i64>) -> Cell {
-    value.map_or(Cell::Unknown, Cell::Int)
+pub fn signed(value: Option<impl Into<i64>>) -> Cell {
+    value.map_or(Cell::Unknown, |value| Cell::Int(value.into()))
+}
+
+/// A cgroup id in a 32-bit column, which osqueryd would silently cut.
+pub fn cgroup_id(place: Place) -> Cell {
+    signed(place.cgroup_id.and_then(|id| i32::try_from(id).ok()))
 }
 
 /// A yes or no.

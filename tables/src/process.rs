@@ -64,6 +64,23 @@ impl Image {
     }
 }
 
+/// What a process has from its creator until it changes it, and mostly never does: one of them serves
+/// whole families. What is not known is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inherited {
+    pub creds: Option<Creds>,
+    pub auid: Option<u32>,
+    pub namespaces: Option<Namespaces>,
+    pub cgroup_id: Option<u64>,
+    pub cwd: Option<Shared>,
+    pub cgroup: Option<Shared>,
+    pub container: Option<Shared>,
+    pub tty: Option<Shared>,
+}
+
+/// What one of them takes, beside its strings.
+const PER_INHERITED: usize = size_of::<Inherited>() + SHARED_OVERHEAD;
+
 /// One process. What is not known is `None`.
 #[derive(Debug)]
 pub struct Process {
@@ -77,15 +94,8 @@ pub struct Process {
     /// When `image` began to hold, and what held before.
     pub since_ns: u64,
     pub previous: Option<Arc<Image>>,
-    pub cwd: Option<Shared>,
-    pub cgroup: Option<Shared>,
-    pub container: Option<Shared>,
-    pub tty: Option<Shared>,
-    pub creds: Option<Creds>,
-    pub auid: Option<u32>,
-    pub namespaces: Option<Namespaces>,
+    pub inherited: Arc<Inherited>,
     pub ns_pid: Option<u32>,
-    pub cgroup_id: Option<u64>,
     pub exit_ns: Option<u64>,
     /// Neither its creation nor an exec of it was seen: it was there before, or events were lost.
     pub partial: bool,
@@ -96,25 +106,18 @@ pub struct Process {
 }
 
 impl Process {
-    fn new(pid: u32, start_ns: Option<u64>, identity: &Identity, unknown: &Arc<Image>) -> Self {
+    fn new(pid: u32, start_ns: Option<u64>, identity: &Identity, unknown: &Unknown) -> Self {
         Self {
             pid,
             start_ns,
             id: start_ns.map(|start_ns| identity.process(ProcessKey { pid, start_ns })),
             parent_pid: None,
             creator: None,
-            image: Arc::clone(unknown),
+            image: Arc::clone(&unknown.image),
             since_ns: 0,
             previous: None,
-            cwd: None,
-            cgroup: None,
-            container: None,
-            tty: None,
-            creds: None,
-            auid: None,
-            namespaces: None,
+            inherited: Arc::clone(&unknown.inherited),
             ns_pid: None,
-            cgroup_id: None,
             exit_ns: None,
             partial: true,
             ancestor: false,
@@ -147,6 +150,13 @@ pub struct CacheCounts {
     pub evicted_live: u64,
 }
 
+/// What is shared by the processes of which nothing is known yet. Not counted, as it is there once.
+#[derive(Debug, Default)]
+struct Unknown {
+    image: Arc<Image>,
+    inherited: Arc<Inherited>,
+}
+
 /// The cache.
 #[derive(Debug)]
 pub struct ProcessCache {
@@ -154,8 +164,7 @@ pub struct ProcessCache {
     by_key: HashMap<(u32, u64), Slot, RandomState>,
     by_pid: HashMap<u32, Slot, RandomState>,
     identity: Identity,
-    /// Of processes whose program is not known yet. Not counted, as it is there once.
-    unknown: Arc<Image>,
+    unknown: Unknown,
     shared_bytes: usize,
     epoch: u64,
     counts: CacheCounts,
@@ -175,7 +184,7 @@ impl ProcessCache {
             by_key: HashMap::default(),
             by_pid: HashMap::default(),
             identity,
-            unknown: Arc::default(),
+            unknown: Unknown::default(),
             shared_bytes: 0,
             epoch: 0,
             counts: CacheCounts::default(),
@@ -272,11 +281,19 @@ impl ProcessCache {
         }
         process.creator = creator;
         process.parent_pid = task.parent_pid.or(process.parent_pid);
-        process.creds = task.creds.or(process.creds);
-        process.auid = task.auid.or(process.auid);
         process.ns_pid = task.ns_pid.or(process.ns_pid);
-        process.namespaces = task.namespaces.or(process.namespaces);
-        process.cgroup_id = task.cgroup_id.or(process.cgroup_id);
+        let Inherited { creds, auid, namespaces, cgroup_id, .. } = *process.inherited;
+        let told = (
+            task.creds.or(creds),
+            task.auid.or(auid),
+            task.namespaces.or(namespaces),
+            task.cgroup_id.or(cgroup_id),
+        );
+        if told != (creds, auid, namespaces, cgroup_id) {
+            self.change(slot, |own| {
+                (own.creds, own.auid, own.namespaces, own.cgroup_id) = told;
+            });
+        }
         self.set_cgroup(slot, task.cgroup.as_deref());
         self.set_cwd(slot, task.cwd.as_deref());
         let Some(process) = self.slab.get(slot) else { return };
@@ -328,36 +345,45 @@ impl ProcessCache {
     /// Where a process works from now on.
     pub fn set_cwd(&mut self, slot: Slot, cwd: Option<&[u8]>) {
         let Some(cwd) = cwd else { return };
-        if self.slab.get(slot).is_some_and(|process| process.cwd.as_deref() != Some(cwd)) {
+        if self.slab.get(slot).is_some_and(|process| process.inherited.cwd.as_deref() != Some(cwd))
+        {
             let shared = self.share(cwd);
-            let Some(process) = self.slab.get_mut(slot) else { return };
-            let before = process.cwd.replace(shared);
-            self.release(before);
+            self.change(slot, |own| own.cwd = Some(shared));
         }
     }
 
     /// The terminal of a process from now on.
     pub fn set_tty(&mut self, slot: Slot, tty: Option<&[u8]>) {
         let Some(tty) = tty else { return };
-        if self.slab.get(slot).is_some_and(|process| process.tty.as_deref() != Some(tty)) {
+        if self.slab.get(slot).is_some_and(|process| process.inherited.tty.as_deref() != Some(tty))
+        {
             let shared = self.share(tty);
-            let Some(process) = self.slab.get_mut(slot) else { return };
-            let before = process.tty.replace(shared);
-            self.release(before);
+            self.change(slot, |own| own.tty = Some(shared));
         }
     }
 
     fn set_cgroup(&mut self, slot: Slot, cgroup: Option<&[u8]>) {
         let Some(cgroup) = cgroup else { return };
-        if self.slab.get(slot).is_some_and(|process| process.cgroup.as_deref() != Some(cgroup)) {
+        let known = |process: &Process| process.inherited.cgroup.as_deref() == Some(cgroup);
+        if self.slab.get(slot).is_some_and(|process| !known(process)) {
             let container = crate::container::id(cgroup).map(|id| self.share(id));
             let shared = self.share(cgroup);
-            let Some(process) = self.slab.get_mut(slot) else { return };
-            let before = process.cgroup.replace(shared);
-            let contained = std::mem::replace(&mut process.container, container);
-            self.release(before);
-            self.release(contained);
+            self.change(slot, |own| {
+                own.cgroup = Some(shared);
+                own.container = container;
+            });
         }
+    }
+
+    /// Gives a process its own of what it had from its creator. Strings that come new are counted
+    /// already.
+    fn change(&mut self, slot: Slot, change: impl FnOnce(&mut Inherited)) {
+        let Some(process) = self.slab.get_mut(slot) else { return };
+        let mut own = (*process.inherited).clone();
+        change(&mut own);
+        let before = std::mem::replace(&mut process.inherited, Arc::new(own));
+        self.shared_bytes = self.shared_bytes.saturating_add(PER_INHERITED);
+        self.release_inherited(before);
     }
 
     /// A process created another, which starts out as its creator is.
@@ -377,14 +403,7 @@ impl ProcessCache {
             parent.ancestor = true;
             process.parent_pid = Some(parent.pid);
             process.image = Arc::clone(&parent.image);
-            process.cwd.clone_from(&parent.cwd);
-            process.cgroup.clone_from(&parent.cgroup);
-            process.container.clone_from(&parent.container);
-            process.tty.clone_from(&parent.tty);
-            process.creds = parent.creds;
-            process.auid = parent.auid;
-            process.namespaces = parent.namespaces;
-            process.cgroup_id = parent.cgroup_id;
+            process.inherited = Arc::clone(&parent.inherited);
         }
         process.ns_pid = child.ns_pid;
         process.creator = Some(creator);
@@ -410,10 +429,11 @@ impl ProcessCache {
         };
         let mut task = found.to_task();
         if let Some(process) = self.slab.get(slot) {
-            task.creds = process.creds.or(task.creds);
-            task.namespaces = process.namespaces.or(task.namespaces);
-            task.cgroup = if process.cgroup.is_some() { None } else { task.cgroup };
-            task.cwd = if process.cwd.is_some() { None } else { task.cwd };
+            let known = &process.inherited;
+            task.creds = known.creds.or(task.creds);
+            task.namespaces = known.namespaces.or(task.namespaces);
+            task.cgroup = if known.cgroup.is_some() { None } else { task.cgroup };
+            task.cwd = if known.cwd.is_some() { None } else { task.cwd };
             task.exe = None;
         }
         self.update(slot, &task, u64::MAX);
@@ -494,8 +514,14 @@ impl ProcessCache {
         }
         self.release_image(Some(process.image));
         self.release_image(process.previous);
-        for shared in [process.cwd, process.cgroup, process.container, process.tty] {
-            self.release(shared);
+        self.release_inherited(process.inherited);
+    }
+
+    fn release_inherited(&mut self, inherited: Arc<Inherited>) {
+        if let Some(Inherited { cwd, cgroup, container, tty, .. }) = Arc::into_inner(inherited) {
+            debug_assert!(PER_INHERITED <= self.shared_bytes, "released what was never counted");
+            self.shared_bytes = self.shared_bytes.saturating_sub(PER_INHERITED);
+            [cwd, cgroup, container, tty].into_iter().for_each(|shared| self.release(shared));
         }
     }
 

@@ -22,9 +22,13 @@ pub fn pack(value: Option<u32>) -> u32 {
     value.unwrap_or(NONE)
 }
 
-/// Unpacks an optional number.
-pub const fn unpack(value: u32) -> Option<u32> {
-    if value == NONE { None } else { Some(value) }
+/// The number that stands for "unknown" in 16-bit fields: no address family, protocol, exit code or
+/// signal reaches it.
+pub const NONE_SHORT: u16 = u16::MAX;
+
+/// Packs an optional small number. One that does not fit is unknown.
+pub fn pack_short(value: Option<impl TryInto<u16>>) -> u16 {
+    value.and_then(|value| value.try_into().ok()).unwrap_or(NONE_SHORT)
 }
 
 /// A record of one table's store.
@@ -71,16 +75,16 @@ pub mod flag {
 pub struct ProcessRecord {
     pub time_ns: u64,
     pub parent_process_id: u64,
-    pub cgroup_id: u64,
     pub tid: u32,
     pub ns_pid: u32,
-    pub auid: u32,
     pub args_size: u32,
     pub env_count: u32,
     pub env_size: u32,
     pub exit_code: i32,
-    pub creds: Text,
-    pub namespaces: Text,
+    /// [`Who`], packed.
+    pub who: Text,
+    /// [`Place`], packed.
+    pub place: Text,
     pub raw_path: Text,
     pub interpreter: Text,
     pub args: Text,
@@ -92,9 +96,9 @@ pub struct ProcessRecord {
     pub file: Text,
     pub syscall: Text,
     /// Position of the parent among the segment's ancestors, plus one.
-    pub parent: u32,
+    pub parent: u16,
     /// Position of the creator, plus one: where the ancestry begins.
-    pub ancestry: u32,
+    pub ancestry: u16,
     pub flags: u16,
     pub kind: EventKind,
     pub source: SourceKind,
@@ -108,8 +112,8 @@ pub struct ExitRecord {
     pub start_time: i64,
     pub parent_process_id: u64,
     pub uid: u32,
-    pub code: u32,
-    pub signal: u32,
+    pub code: u16,
+    pub signal: u16,
     pub args: Text,
     pub container: Text,
     pub flags: u16,
@@ -120,22 +124,21 @@ pub struct ExitRecord {
 #[derive(Debug, Clone, Copy)]
 pub struct SocketRecord {
     pub time_ns: u64,
-    pub cgroup_id: u64,
     pub tid: u32,
-    pub uid: u32,
-    pub gid: u32,
-    pub auid: u32,
     pub fd: i32,
     pub result: i32,
-    pub family: u32,
-    pub socket_type: u32,
-    pub protocol: u32,
+    pub family: u16,
+    pub socket_type: u16,
+    pub protocol: u16,
     pub local: Address,
     pub remote: Address,
+    /// [`Who`], packed.
+    pub who: Text,
+    /// [`Place`], packed.
+    pub place: Text,
     pub unix: Text,
     pub args: Text,
     pub container: Text,
-    pub net_ns: u32,
     /// Nanoseconds within the call; also [`NONE`] where they do not fit the column.
     pub call_ns: u32,
     pub syscall: Text,
@@ -147,16 +150,22 @@ pub struct SocketRecord {
     pub outcome: Outcome,
 }
 
-/// One end of an internet socket: 4 or 16 bytes of address in the pool, and a port.
+/// One end of an internet socket: 4 or 16 bytes of address in the pool, and a port, which is known
+/// where the address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     pub ip: Text,
-    pub port: u32,
+    pub port: u16,
 }
 
 impl Address {
     /// Not known.
-    pub const NONE: Self = Self { ip: Text::NONE, port: NONE };
+    pub const NONE: Self = Self { ip: Text::NONE, port: 0 };
+
+    /// The port, where there is an address.
+    pub fn port(self) -> Option<u16> {
+        self.ip.is_known().then_some(self.port)
+    }
 }
 
 /// What became of a connection.
@@ -183,12 +192,12 @@ pub struct FileRecord {
     pub category: Text,
     pub dest_category: Text,
     pub object: Text,
-    pub creds: Text,
+    /// [`Who`], packed.
+    pub who: Text,
     pub cwd: Text,
     pub args: Text,
     pub container: Text,
     pub syscall: Text,
-    pub auid: u32,
     pub flags: u16,
     pub action: FileAction,
     pub source: SourceKind,
@@ -201,6 +210,26 @@ impl FileRecord {
             && self.category.is_known()
             && self.dest_category.is_known()
     }
+}
+
+// What is kept 50,000 times by default: a field more is to be a decision.
+const _: () = assert!(size_of::<ProcessRecord>() == 72);
+const _: () = assert!(size_of::<ExitRecord>() == 48);
+const _: () = assert!(size_of::<SocketRecord>() == 64);
+const _: () = assert!(size_of::<FileRecord>() == 32);
+
+/// Who a process is. Few distinct ones occur.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Who {
+    pub creds: Option<Creds>,
+    pub auid: Option<u32>,
+}
+
+/// Where a process is. Few distinct ones occur.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Place {
+    pub namespaces: Option<Namespaces>,
+    pub cgroup_id: Option<u64>,
 }
 
 impl Record for ProcessRecord {
@@ -298,23 +327,30 @@ impl Packed {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// Packs user and group ids.
-    pub fn creds(creds: &Creds) -> Self {
+    /// Packs who a process is.
+    pub fn who(who: &Who) -> Self {
         let mut packed = Self::new();
-        let Creds { uid, gid, euid, egid, suid, sgid, fsuid, fsgid } = *creds;
-        for id in [uid, gid, euid, egid, suid, sgid, fsuid, fsgid] {
-            packed.put(&id.to_le_bytes());
+        packed.put(&[u8::from(who.creds.is_some()) | u8::from(who.auid.is_some()) << 1]);
+        if let Some(Creds { uid, gid, euid, egid, suid, sgid, fsuid, fsgid }) = who.creds {
+            for id in [uid, gid, euid, egid, suid, sgid, fsuid, fsgid] {
+                packed.put(&id.to_le_bytes());
+            }
         }
+        who.auid.iter().for_each(|auid| packed.put(&auid.to_le_bytes()));
         packed
     }
 
-    /// Packs namespaces.
-    pub fn namespaces(namespaces: &Namespaces) -> Self {
+    /// Packs where a process is.
+    pub fn place(place: &Place) -> Self {
         let mut packed = Self::new();
-        let Namespaces { mnt, pid, net, user } = *namespaces;
-        for inode in [mnt, pid, net, user] {
-            packed.put(&inode.to_le_bytes());
+        let known = u8::from(place.namespaces.is_some()) | u8::from(place.cgroup_id.is_some()) << 1;
+        packed.put(&[known]);
+        if let Some(Namespaces { mnt, pid, net, user }) = place.namespaces {
+            for inode in [mnt, pid, net, user] {
+                packed.put(&inode.to_le_bytes());
+            }
         }
+        place.cgroup_id.iter().for_each(|id| packed.put(&id.to_le_bytes()));
         packed
     }
 
@@ -349,30 +385,44 @@ impl Packed {
     }
 }
 
-/// Unpacks user and group ids.
-pub fn creds(bytes: &[u8]) -> Option<Creds> {
+/// Unpacks who a process is.
+pub fn who(bytes: &[u8]) -> Option<Who> {
     let mut reader = Reader(bytes);
-    Some(Creds {
-        uid: reader.u32()?,
-        gid: reader.u32()?,
-        euid: reader.u32()?,
-        egid: reader.u32()?,
-        suid: reader.u32()?,
-        sgid: reader.u32()?,
-        fsuid: reader.u32()?,
-        fsgid: reader.u32()?,
-    })
+    let [mask] = reader.take()?;
+    let creds = if mask & 1 == 0 {
+        None
+    } else {
+        Some(Creds {
+            uid: reader.u32()?,
+            gid: reader.u32()?,
+            euid: reader.u32()?,
+            egid: reader.u32()?,
+            suid: reader.u32()?,
+            sgid: reader.u32()?,
+            fsuid: reader.u32()?,
+            fsgid: reader.u32()?,
+        })
+    };
+    let auid = if mask & 2 == 0 { None } else { Some(reader.u32()?) };
+    Some(Who { creds, auid })
 }
 
-/// Unpacks namespaces.
-pub fn namespaces(bytes: &[u8]) -> Option<Namespaces> {
+/// Unpacks where a process is.
+pub fn place(bytes: &[u8]) -> Option<Place> {
     let mut reader = Reader(bytes);
-    Some(Namespaces {
-        mnt: reader.u32()?,
-        pid: reader.u32()?,
-        net: reader.u32()?,
-        user: reader.u32()?,
-    })
+    let [mask] = reader.take()?;
+    let namespaces = if mask & 1 == 0 {
+        None
+    } else {
+        Some(Namespaces {
+            mnt: reader.u32()?,
+            pid: reader.u32()?,
+            net: reader.u32()?,
+            user: reader.u32()?,
+        })
+    };
+    let cgroup_id = if mask & 2 == 0 { None } else { Some(reader.u64()?) };
+    Some(Place { namespaces, cgroup_id })
 }
 
 /// Unpacks what is known of a file.

@@ -37,7 +37,7 @@ pub struct Ancestor {
     /// Its pid.
     pub pid: u32,
     /// Its parent's position, plus one; 0: the oldest that is known.
-    pub older: u32,
+    pub older: u16,
     /// Stable id; 0 if unknown.
     pub process_id: u64,
     /// Executable.
@@ -54,7 +54,8 @@ pub struct Segment<R> {
     pids: Vec<u32>,
     parents: Vec<u32>,
     paths: Vec<Text>,
-    times: Vec<i64>,
+    /// Unix seconds, which fit until 2106.
+    times: Vec<u32>,
     process_ids: Vec<u64>,
     records: Vec<R>,
     ancestors: Vec<Ancestor>,
@@ -94,7 +95,7 @@ impl<R: Record> Segment<R> {
         self.pids.push(keys.pid);
         self.parents.push(keys.parent);
         self.paths.push(keys.path);
-        self.times.push(keys.time);
+        self.times.push(u32::try_from(keys.time.max(0)).unwrap_or(u32::MAX));
         self.process_ids.push(keys.process_id);
         self.records.push(record);
         self.min_time = self.min_time.min(keys.time);
@@ -103,18 +104,18 @@ impl<R: Record> Segment<R> {
     }
 
     /// Adds a process to the lineages, whose parent is already there. Gives its position plus one.
-    pub fn push_ancestor(&mut self, ancestor: Ancestor) -> u32 {
+    pub fn push_ancestor(&mut self, ancestor: Ancestor) -> u16 {
         self.ancestors.push(ancestor);
-        u32::try_from(self.ancestors.len()).unwrap_or(0)
+        u16::try_from(self.ancestors.len()).unwrap_or(0)
     }
 
     /// The process at a position plus one.
-    pub fn ancestor(&self, position: u32) -> Option<&Ancestor> {
-        self.ancestors.get(position.checked_sub(1)? as usize)
+    pub fn ancestor(&self, position: u16) -> Option<&Ancestor> {
+        self.ancestors.get(usize::from(position.checked_sub(1)?))
     }
 
     /// The lineage that starts at a position, nearest first.
-    pub fn ancestry(&self, start: u32) -> impl Iterator<Item = &Ancestor> {
+    pub fn ancestry(&self, start: u16) -> impl Iterator<Item = &Ancestor> {
         let older = |nearer: &&Ancestor| self.ancestor(nearer.older);
         std::iter::successors(self.ancestor(start), older).take(MAX_ANCESTRY)
     }
@@ -151,7 +152,7 @@ impl<R: Record> Segment<R> {
             pid: *self.pids.get(index)?,
             parent: *self.parents.get(index)?,
             path: *self.paths.get(index)?,
-            time: *self.times.get(index)?,
+            time: i64::from(*self.times.get(index)?),
             process_id: *self.process_ids.get(index)?,
         })
     }
@@ -184,10 +185,13 @@ impl<R: Record> Segment<R> {
     /// Bytes this segment takes, itself included.
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
-            + (self.seqs.capacity() + self.pids.capacity() + self.parents.capacity())
+            + (self.seqs.capacity()
+                + self.pids.capacity()
+                + self.parents.capacity()
+                + self.times.capacity())
                 * size_of::<u32>()
             + self.paths.capacity() * size_of::<Text>()
-            + (self.times.capacity() + self.process_ids.capacity()) * size_of::<u64>()
+            + self.process_ids.capacity() * size_of::<u64>()
             + self.records.capacity() * size_of::<R>()
             + self.ancestors.capacity() * size_of::<Ancestor>()
             + self.pool.heap_bytes()

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use osquery_ebpf_probes::clock::Base;
-use osquery_ebpf_probes::event::{Body, Creds, EventKind, RawEvent, Task};
+use osquery_ebpf_probes::event::{Body, EventKind, RawEvent, Task};
 use osquery_ebpf_probes::proc::ProcProcess;
 
 use crate::exclude::Selection;
@@ -16,7 +16,7 @@ use crate::identity::{Identity, ProcessId};
 use crate::options::Options;
 use crate::pending::{Connects, Files};
 use crate::process::{ProcessCache, Slot};
-use crate::record::{ExitRecord, FileRecord, NONE, ProcessRecord, SocketRecord, pack};
+use crate::record::{ExitRecord, FileRecord, NONE, ProcessRecord, SocketRecord, Who, pack};
 use crate::segment::Keys;
 use crate::statistics::{Statistics, What};
 use crate::store::Store;
@@ -98,8 +98,7 @@ pub struct State {
 struct Actor {
     slot: Option<Slot>,
     keys: Keys,
-    creds: Option<Creds>,
-    auid: Option<u32>,
+    who: Who,
 }
 
 impl State {
@@ -214,8 +213,10 @@ impl State {
                 process_id: id.map_or(0, |id| id.0),
                 ..Keys::unknown(base.unix_s(*time_ns))
             },
-            creds: task.creds.or_else(|| process?.creds),
-            auid: task.auid.or_else(|| process?.auid),
+            who: Who {
+                creds: task.creds.or_else(|| process?.inherited.creds),
+                auid: task.auid.or_else(|| process?.inherited.auid),
+            },
         }
     }
 

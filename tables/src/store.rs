@@ -133,6 +133,7 @@ impl<R: Record> Store<R> {
     /// number that changes with the segment.
     pub fn open(&mut self) -> (&mut Segment<R>, u64) {
         let full = self.open.len() >= SEGMENT_EVENTS
+            || self.open.pool.is_full()
             || self.open.bytes() > self.limits.bytes / SEGMENT_SHARE;
         if full && !self.open.is_empty() {
             self.seal();

@@ -1,6 +1,6 @@
 //! `ebpf_process_exits`: one row per process that ended. osquery has no such table.
 
-use crate::column::{Cell, Definition, Key, Part, Spec, boolean, columns, id, number, wide};
+use crate::column::{Cell, Definition, Key, Part, Spec, boolean, columns, id, number, short, wide};
 use crate::record::{ExitRecord, flag};
 use crate::schema::ColumnType::{BigInt, Integer, Text};
 use crate::schema::{Column, Table};
@@ -20,13 +20,13 @@ const SPECS: &[Spec<ExitRecord>] = &[
         "exit_code",
         Integer,
         "Status given to exit, 0 to 255; empty where a signal ended the process.",
-        |row, _| number(row.record.code),
+        |row, _| short(row.record.code),
     ),
     Spec::new(
         "signal",
         Integer,
         "Signal that ended the process; empty where it exited.",
-        |row, _| number(row.record.signal),
+        |row, _| short(row.record.signal),
     ),
     Spec::new("core_dumped", Integer, "1 if a core was dumped, else 0.", |row, _| {
         let known = row.record.flags & flag::CORE_KNOWN != 0;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use osquery_ebpf_probes::event::{FileAction, FileObject};
 
-use crate::column::{Cell, Definition, Key, Part, Spec, View, columns, number, signed, wide, word};
+use crate::column::{Cell, Definition, Key, Part, Spec, View, columns, signed, wide, word};
 use crate::hash::{Digests, Hashed, Subject};
 use crate::pool;
 use crate::record::{self, FileRecord, flag};
@@ -43,8 +43,8 @@ const SPECS: &[Spec<FileRecord>] = &[
         |row, _| wide(Some(if row.record.action == FileAction::Rename { row.seq() } else { 0 })),
     ),
     Spec::new("inode", BigInt, "Inode, read at the event.", |row, _| wide(object(row).inode)),
-    Spec::new("uid", BigInt, "Owner of the file.", |row, _| signed(object(row).uid.map(i64::from))),
-    Spec::new("gid", BigInt, "Group of the file.", |row, _| signed(object(row).gid.map(i64::from))),
+    Spec::new("uid", BigInt, "Owner of the file.", |row, _| signed(object(row).uid)),
+    Spec::new("gid", BigInt, "Group of the file.", |row, _| signed(object(row).gid)),
     Spec::new("mode", Text, "Permission bits in octal, such as 0644.", |row, out| {
         let Some(mode) = object(row).mode else { return Cell::Unknown };
         text::push_permissions(out, mode);
@@ -129,11 +129,10 @@ const SPECS: &[Spec<FileRecord>] = &[
         "auid",
         BigInt,
         "Audit login uid of that process; empty where none was set.",
-        |row, _| number(row.record.auid),
+        |row, _| signed(row.who(row.record.who).auid),
     ),
     Spec::new("euid", BigInt, "Effective user id of that process.", |row, _| {
-        let creds = row.bytes(row.record.creds).and_then(record::creds);
-        creds.map_or(Cell::Unknown, |creds| Cell::Int(i64::from(creds.euid)))
+        signed(row.who(row.record.who).creds.map(|creds| creds.euid))
     }),
     Spec::new(
         "container_id",

@@ -4,7 +4,8 @@
 use osquery_ebpf_probes::event::{Creds, FileObject, Namespaces};
 
 use crate::column::{
-    Cell, Definition, Key, Part, Spec, View, boolean, columns, id, number, signed, wide, word,
+    Cell, Definition, Key, Part, Spec, View, boolean, cgroup_id, columns, id, number, signed, wide,
+    word,
 };
 use crate::hash::{Hashed, Subject, executable_paths};
 use crate::record::{self, ProcessRecord, flag};
@@ -68,7 +69,7 @@ const SPECS: &[Spec<ProcessRecord>] = &[
     ),
     Spec::new("cwd", Text, "Working directory.", |row, out| row.text(row.record.cwd, out)),
     Spec::new("auid", BigInt, "Audit login uid; empty where none was set.", |row, _| {
-        number(row.record.auid)
+        signed(row.who(row.record.who).auid)
     }),
     Spec::new(
         "uid",
@@ -80,10 +81,10 @@ const SPECS: &[Spec<ProcessRecord>] = &[
     Spec::new("gid", BigInt, "Real group id.", |row, _| cred(row, |creds| creds.gid)),
     Spec::new("egid", BigInt, "Effective group id.", |row, _| cred(row, |creds| creds.egid)),
     Spec::new("owner_uid", BigInt, "Owner of the executable.", |row, _| {
-        signed(file(row).and_then(|file| file.uid.map(i64::from)))
+        signed(file(row).and_then(|file| file.uid))
     }),
     Spec::new("owner_gid", BigInt, "Group of the executable.", |row, _| {
-        signed(file(row).and_then(|file| file.gid.map(i64::from)))
+        signed(file(row).and_then(|file| file.gid))
     }),
     Spec::new(
         "atime",
@@ -139,7 +140,7 @@ const SPECS: &[Spec<ProcessRecord>] = &[
         "cid",
         Integer,
         "Cgroup id in the v2 hierarchy; empty where it does not fit 31 bits, see cgroup.",
-        |row, _| cgroup_id(row.record.cgroup_id),
+        |row, _| cgroup_id(row.place(row.record.place)),
     ),
     Spec::new(
         "exit_code",
@@ -292,18 +293,11 @@ fn file(row: &Row<'_>) -> Option<FileObject> {
 }
 
 fn cred(row: &Row<'_>, part: fn(&Creds) -> u32) -> Cell {
-    let creds = row.bytes(row.record.creds).and_then(record::creds);
-    creds.map_or(Cell::Unknown, |creds| Cell::Int(i64::from(part(&creds))))
+    signed(row.who(row.record.who).creds.map(|creds| part(&creds)))
 }
 
 fn namespace(row: &Row<'_>, part: fn(&Namespaces) -> u32) -> Cell {
-    let spaces = row.bytes(row.record.namespaces).and_then(record::namespaces);
-    spaces.map_or(Cell::Unknown, |spaces| Cell::Int(i64::from(part(&spaces))))
-}
-
-/// A cgroup id in a 32-bit column, which osqueryd would silently cut.
-pub(super) fn cgroup_id(id: u64) -> Cell {
-    signed(i32::try_from(id).ok().map(i64::from))
+    signed(row.place(row.record.place).namespaces.map(|spaces| part(&spaces)))
 }
 
 fn mode(row: &Row<'_>, out: &mut String) -> Cell {

@@ -7,7 +7,7 @@
 use osquery_ebpf_probes::event::{Creds, FileAction};
 
 use crate::column::{Cell, Definition, Key, Part, Spec, View, columns, word};
-use crate::record::{self, FileRecord, flag, unpack};
+use crate::record::{FileRecord, flag};
 use crate::schema::ColumnType::{BigInt, Text};
 use crate::schema::{Column, Table};
 
@@ -62,7 +62,7 @@ const SPECS: &[Spec<FileRecord>] = &[
         Text,
         "Audit login uid of the process; empty where none was set (the core has 4294967295).",
         |row, out| {
-            let auid = unpack(row.record.auid);
+            let auid = row.who(row.record.who).auid;
             auid.map_or(Cell::Unknown, |auid| word(itoa::Buffer::new().format(auid), out))
         },
     ),
@@ -122,6 +122,6 @@ const fn operation(action: FileAction) -> &'static str {
 }
 
 fn cred(row: &Row<'_>, out: &mut String, part: fn(&Creds) -> u32) -> Cell {
-    let creds = row.bytes(row.record.creds).and_then(record::creds);
+    let creds = row.who(row.record.who).creds;
     creds.map_or(Cell::Unknown, |creds| word(itoa::Buffer::new().format(part(&creds)), out))
 }

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use osquery_ebpf_probes::event::SocketAction;
 
-use super::process::cgroup_id;
 use crate::column::{
-    Cell, Definition, Key, Late, Part, Spec, View, boolean, columns, number, wide, word,
+    Cell, Definition, Key, Late, Part, Spec, View, boolean, cgroup_id, columns, number, short,
+    signed, wide, word,
 };
 use crate::record::{self, Address, Outcome, SocketRecord, flag};
 use crate::schema::ColumnType::{BigInt, Integer, Text};
@@ -28,14 +28,12 @@ const SPECS: &[Spec<SocketRecord>] = &[
     Spec::new("path", Text, "Executable of the process.", |row, out| row.path(out)).key(Key::Path),
     Spec::new("fd", Text, "File descriptor, decimal; for accept that of the new connection.", fd),
     Spec::new("auid", BigInt, "Audit login uid; empty where none was set.", |row, _| {
-        number(row.record.auid)
+        signed(row.who(row.record.who).auid)
     }),
     Spec::new("family", Integer, "Address family: 2 IPv4, 10 IPv6, 1 unix.", |row, _| {
-        number(row.record.family)
+        short(row.record.family)
     }),
-    Spec::new("protocol", Integer, "Protocol: 6 TCP, 17 UDP.", |row, _| {
-        number(row.record.protocol)
-    }),
+    Spec::new("protocol", Integer, "Protocol: 6 TCP, 17 UDP.", |row, _| short(row.record.protocol)),
     Spec::new("local_address", Text, "Our address.", |row, out| {
         match late(row).and_then(|late| late.local).filter(|_| !row.record.local.ip.is_known()) {
             Some(local) => written(row, local.ip(), out),
@@ -48,11 +46,11 @@ const SPECS: &[Spec<SocketRecord>] = &[
     Spec::new("local_port", Integer, "Our port.", |row, _| {
         match late(row).and_then(|late| late.local).filter(|_| !row.record.local.ip.is_known()) {
             Some(local) => Cell::Int(i64::from(local.port())),
-            None => number(row.record.local.port),
+            None => signed(row.record.local.port()),
         }
     }),
     Spec::new("remote_port", Integer, "The other end's port.", |row, _| {
-        number(row.record.remote.port)
+        signed(row.record.remote.port())
     }),
     Spec::new(
         "socket",
@@ -84,13 +82,17 @@ const SPECS: &[Spec<SocketRecord>] = &[
         number(row.record.tid)
     }),
     Spec::new("parent", BigInt, "Parent's process id.", |row, _| row.parent()).key(Key::Parent),
-    Spec::new("uid", BigInt, "Real user id.", |row, _| number(row.record.uid)),
-    Spec::new("gid", BigInt, "Real group id.", |row, _| number(row.record.gid)),
+    Spec::new("uid", BigInt, "Real user id.", |row, _| {
+        signed(row.who(row.record.who).creds.map(|creds| creds.uid))
+    }),
+    Spec::new("gid", BigInt, "Real group id.", |row, _| {
+        signed(row.who(row.record.who).creds.map(|creds| creds.gid))
+    }),
     Spec::new(
         "cid",
         Integer,
         "Cgroup id in the v2 hierarchy; empty where it does not fit 31 bits.",
-        |row, _| cgroup_id(row.record.cgroup_id),
+        |row, _| cgroup_id(row.place(row.record.place)),
     ),
     Spec::new(
         "exit_code",
@@ -108,7 +110,7 @@ const SPECS: &[Spec<SocketRecord>] = &[
         row.text(row.record.syscall, out)
     }),
     Spec::new("type", Integer, "Socket type: 1 stream, 2 datagram.", |row, _| {
-        number(row.record.socket_type)
+        short(row.record.socket_type)
     }),
     Spec::new(
         "duration",
@@ -140,7 +142,7 @@ const SPECS: &[Spec<SocketRecord>] = &[
         row.text(row.record.container, out)
     }),
     Spec::new("net_ns", BigInt, "Inode of the network namespace.", |row, _| {
-        number(row.record.net_ns)
+        signed(row.place(row.record.place).namespaces.map(|spaces| spaces.net))
     }),
     Spec::new(
         "outcome",

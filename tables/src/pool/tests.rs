@@ -36,3 +36,14 @@ fn sealing_and_copying_keep_every_string() {
         assert_eq!(copy.get(text), Some(expected.as_bytes()));
     }
 }
+
+#[test]
+fn a_full_pool_knows_what_it_has_and_takes_no_more() {
+    let mut pool = Pool::default();
+    let texts: Vec<Text> = (0..MAX_STRINGS).map(|n| pool.intern(Some(&n.to_le_bytes()))).collect();
+    assert!(texts.iter().all(|text| text.is_known()));
+    assert_eq!(pool.intern(Some(b"one more")), Text::NONE);
+    assert_eq!(pool.intern(Some(&7_usize.to_le_bytes())), texts[7]);
+    assert_eq!(pool.get(texts[MAX_STRINGS - 1]), Some((MAX_STRINGS - 1).to_le_bytes().as_slice()));
+    assert_eq!(pool.iter().count(), MAX_STRINGS);
+}

@@ -89,8 +89,8 @@ fn events_are_not_overruled_by_proc() {
     assert_eq!(cache.learn(&found), Some(slot));
     let process = cache.get(slot).unwrap();
     assert_eq!(process.image.path.as_deref(), Some(b"/then".as_slice()));
-    assert_eq!(process.cwd.as_deref(), Some(b"/then".as_slice()));
-    assert_eq!(process.tty.as_deref(), Some(b"pts1".as_slice()));
+    assert_eq!(process.inherited.cwd.as_deref(), Some(b"/then".as_slice()));
+    assert_eq!(process.inherited.tty.as_deref(), Some(b"pts1".as_slice()));
 }
 
 #[test]

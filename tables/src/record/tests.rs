@@ -2,10 +2,16 @@ use super::*;
 
 #[test]
 fn ids_and_namespaces_survive_packing() {
-    let ids = Creds { uid: 1, gid: 2, euid: 3, egid: 4, suid: 5, sgid: 6, fsuid: 7, fsgid: NONE };
-    assert_eq!(creds(Packed::creds(&ids).as_slice()), Some(ids));
-    let spaces = Namespaces { mnt: 1, pid: 2, net: 3, user: 4_026_531_837 };
-    assert_eq!(namespaces(Packed::namespaces(&spaces).as_slice()), Some(spaces));
+    let creds = Creds { uid: 1, gid: 2, euid: 3, egid: 4, suid: 5, sgid: 6, fsuid: 7, fsgid: NONE };
+    let namespaces = Namespaces { mnt: 1, pid: 2, net: 3, user: 4_026_531_837 };
+    for (creds, namespaces) in [(Some(creds), Some(namespaces)), (None, None)] {
+        for (auid, cgroup_id) in [(None, None), (Some(1000), Some(u64::MAX))] {
+            let ids = Who { creds, auid };
+            assert_eq!(who(Packed::who(&ids).as_slice()), Some(ids));
+            let at = Place { namespaces, cgroup_id };
+            assert_eq!(place(Packed::place(&at).as_slice()), Some(at));
+        }
+    }
 }
 
 #[test]
@@ -43,7 +49,8 @@ fn totals_survive_packing() {
 
 #[test]
 fn cut_bytes_are_unknown_and_never_a_panic() {
-    assert_eq!(creds(&[0; 31]), None);
+    assert_eq!(who(&[1; 32]), None);
+    assert_eq!(place(&[2; 8]), None);
     assert_eq!(file(&[]), None);
     assert_eq!(end(&[]), None);
     assert_eq!(file(&[0xff, 0x07, 1]).unwrap(), FileObject::default());

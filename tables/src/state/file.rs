@@ -3,7 +3,7 @@
 use osquery_ebpf_probes::event::{Body, EventKind, FileAction, RawEvent, SourceKind};
 
 use super::{Batch, State};
-use crate::record::{FileRecord, Packed, flag, pack};
+use crate::record::{FileRecord, Packed, flag};
 use crate::segment::Keys;
 use crate::statistics::What;
 
@@ -34,23 +34,27 @@ impl State {
         let path = path.as_deref();
         let excluded = (watched.is_none() && dest_watched.is_none())
             || selection.excludes_process(path)
-            || selection.excludes_uid(actor.creds.map(|creds| creds.uid));
+            || selection.excludes_uid(actor.who.creds.map(|creds| creds.uid));
         if excluded {
             self.count(EventKind::File, |flow| flow.excluded = flow.excluded.saturating_add(1));
             return;
         }
         let process = actor.slot.and_then(|slot| self.cache.get(slot));
         let partial = process.is_none_or(|process| process.partial);
-        let mnt_ns = event.task.namespaces.or_else(|| process?.namespaces).map(|spaces| spaces.mnt);
+        let mnt_ns = event
+            .task
+            .namespaces
+            .or_else(|| process?.inherited.namespaces)
+            .map(|spaces| spaces.mnt);
         // fanotify's names are found by handle from where we are.
         let on_host = event.source == SourceKind::Fanotify
             || (mnt_ns.is_some() && mnt_ns == batch.host_mnt_ns);
         let (segment, _) = self.files.open();
         let pool = &mut segment.pool;
         let bit = |is: bool, bit: u16| if is { bit } else { 0 };
-        let creds = actor.creds.map(|creds| Packed::creds(&creds));
+        let who = Packed::who(&actor.who);
         let object = file.object.as_ref().map(Packed::file);
-        let cwd = event.task.cwd.as_deref().or_else(|| process?.cwd.as_deref());
+        let cwd = event.task.cwd.as_deref().or_else(|| process?.inherited.cwd.as_deref());
         let record = FileRecord {
             time_ns: time,
             target: pool.intern(file.path.as_deref()),
@@ -58,12 +62,12 @@ impl State {
             category: pool.intern(watched.map(str::as_bytes)),
             dest_category: pool.intern(dest_watched.map(str::as_bytes)),
             object: pool.intern(object.as_ref().map(Packed::as_slice)),
-            creds: pool.intern(creds.as_ref().map(Packed::as_slice)),
+            who: pool.intern(Some(who.as_slice())),
             cwd: pool.intern(cwd),
             args: pool.intern(process.and_then(|process| process.image_at(time).args.as_deref())),
-            container: pool.intern(process.and_then(|process| process.container.as_deref())),
+            container: pool
+                .intern(process.and_then(|process| process.inherited.container.as_deref())),
             syscall: pool.intern(file.syscall.map(str::as_bytes)),
-            auid: pack(actor.auid),
             flags: bit(file.truncated, flag::PATH_CUT)
                 | bit(partial, flag::PARTIAL)
                 | bit(on_host, flag::HOST_PATH),

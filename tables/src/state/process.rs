@@ -11,7 +11,7 @@ use osquery_ebpf_probes::proc::ProcProcess;
 
 use super::{Batch, Parent, State};
 use crate::process::{Child, Image, ProcessCache, Slot};
-use crate::record::{ExitRecord, NONE, Packed, ProcessRecord, flag, pack};
+use crate::record::{ExitRecord, NONE, Packed, Place, ProcessRecord, Who, flag, pack, pack_short};
 use crate::segment::{Ancestor, Keys, MAX_ANCESTRY, Segment};
 
 /// Lineages that the open segment has already.
@@ -19,7 +19,7 @@ use crate::segment::{Ancestor, Keys, MAX_ANCESTRY, Segment};
 pub(super) struct Lineage {
     generation: u64,
     epoch: u64,
-    positions: HashMap<Slot, u32, RandomState>,
+    positions: HashMap<Slot, u16, RandomState>,
 }
 
 impl Lineage {
@@ -37,7 +37,7 @@ impl Lineage {
         slot: Option<Slot>,
         cache: &mut ProcessCache,
         segment: &mut Segment<ProcessRecord>,
-    ) -> u32 {
+    ) -> u16 {
         // From the process up to one that is there already; then down again.
         let mut path = [None; MAX_ANCESTRY];
         let mut next = slot;
@@ -64,7 +64,7 @@ impl Lineage {
 }
 
 impl Segment<ProcessRecord> {
-    fn push_ancestor_of(&mut self, process: &crate::process::Process, older: u32) -> u32 {
+    fn push_ancestor_of(&mut self, process: &crate::process::Process, older: u16) -> u16 {
         let path = self.pool.intern(process.image.path.as_deref());
         let args = self.pool.intern(process.image.args.as_deref());
         let process_id = process.id.map_or(0, |id| id.0);
@@ -221,13 +221,13 @@ impl State {
             start_ns: start.unwrap_or(0),
             start_time: start.map_or(0, |start| batch.base.unix_s(start)),
             parent_process_id: parent.id.map_or(0, |id| id.0),
-            uid: pack(actor.creds.map(|creds| creds.uid)),
-            code: pack(exit.code.and_then(|code| u32::try_from(code).ok())),
-            signal: pack(exit.signal.and_then(|signal| u32::try_from(signal).ok())),
+            uid: pack(actor.who.creds.map(|creds| creds.uid)),
+            code: pack_short(exit.code),
+            signal: pack_short(exit.signal),
             args: segment
                 .pool
                 .intern(process.and_then(|process| process.image_at(*time_ns).args.as_deref())),
-            container: segment.pool.intern(process.and_then(|p| p.container.as_deref())),
+            container: segment.pool.intern(process.and_then(|p| p.inherited.container.as_deref())),
             flags: bit(start.is_some(), flag::START_KNOWN)
                 | bit(exit.core_dumped.is_some(), flag::CORE_KNOWN)
                 | bit(exit.core_dumped == Some(true), flag::CORE_DUMPED),
@@ -287,8 +287,14 @@ impl State {
         let cut = exec.map(|exec| exec.truncated).unwrap_or_default();
         let bit = |is: bool, bit: u16| if is { bit } else { 0 };
         let pool = &mut segment.pool;
-        let creds = task.creds.or_else(|| process?.creds);
-        let namespaces = task.namespaces.or_else(|| process?.namespaces);
+        let who = Packed::who(&Who {
+            creds: task.creds.or_else(|| process?.inherited.creds),
+            auid: task.auid.or_else(|| process?.inherited.auid),
+        });
+        let place = Packed::place(&Place {
+            namespaces: task.namespaces.or_else(|| process?.inherited.namespaces),
+            cgroup_id: task.cgroup_id.or_else(|| process?.inherited.cgroup_id),
+        });
         let image_args =
             process.and_then(|process| process.image_at(event.time_ns).args.as_deref());
         let args = if exec.is_some() { executed.args } else { image_args };
@@ -308,28 +314,28 @@ impl State {
         let record = ProcessRecord {
             time_ns: event.time_ns,
             parent_process_id: parent.id.map_or(0, |id| id.0),
-            cgroup_id: task.cgroup_id.or_else(|| process?.cgroup_id).unwrap_or(u64::MAX),
             tid: task.tid,
             ns_pid: pack(task.ns_pid.or_else(|| process?.ns_pid)),
-            auid: pack(task.auid.or_else(|| process?.auid)),
             args_size: size(exec.map(|exec| &exec.args)),
             env_count: count(exec.map(|exec| &exec.env)),
             env_size: size(exec.map(|exec| &exec.env)),
             exit_code,
-            creds: pool
-                .intern(creds.map(|creds| Packed::creds(&creds)).as_ref().map(Packed::as_slice)),
-            namespaces: pool.intern(
-                namespaces.map(|spaces| Packed::namespaces(&spaces)).as_ref().map(Packed::as_slice),
-            ),
+            who: pool.intern(Some(who.as_slice())),
+            place: pool.intern(Some(place.as_slice())),
             raw_path: pool.intern(exec.and_then(|exec| exec.raw_path.as_deref())),
             interpreter: pool.intern(exec.and_then(|exec| exec.interpreter.as_deref())),
             args: pool.intern(args),
             env: pool.intern(executed.env),
-            cwd: pool
-                .intern(process.and_then(|process| process.cwd.as_deref()).or(task.cwd.as_deref())),
-            tty: pool.intern(process.and_then(|process| process.tty.as_deref())),
-            cgroup: pool.intern(task.cgroup.as_deref().or_else(|| process?.cgroup.as_deref())),
-            container: pool.intern(process.and_then(|process| process.container.as_deref())),
+            cwd: pool.intern(
+                process
+                    .and_then(|process| process.inherited.cwd.as_deref())
+                    .or(task.cwd.as_deref()),
+            ),
+            tty: pool.intern(process.and_then(|process| process.inherited.tty.as_deref())),
+            cgroup: pool
+                .intern(task.cgroup.as_deref().or_else(|| process?.inherited.cgroup.as_deref())),
+            container: pool
+                .intern(process.and_then(|process| process.inherited.container.as_deref())),
             file: pool.intern(
                 exec.and_then(|exec| exec.file.as_ref())
                     .map(Packed::file)

@@ -8,7 +8,7 @@ use osquery_ebpf_probes::event::{
 
 use super::{Batch, State};
 use crate::pool::{Pool, Text};
-use crate::record::{Address, Outcome, Packed, SocketRecord, flag, pack};
+use crate::record::{Address, Outcome, Packed, Place, SocketRecord, flag, pack, pack_short};
 use crate::segment::Keys;
 use crate::statistics::What;
 
@@ -86,8 +86,11 @@ impl State {
         }
         let process = actor.slot.and_then(|slot| self.cache.get(slot));
         let args = process.and_then(|process| process.image_at(time).args.as_deref());
-        let net_ns = event.task.namespaces.or_else(|| process?.namespaces).map(|spaces| spaces.net);
-        let cgroup_id = event.task.cgroup_id.or_else(|| process?.cgroup_id);
+        let place = Packed::place(&Place {
+            namespaces: event.task.namespaces.or_else(|| process?.inherited.namespaces),
+            cgroup_id: event.task.cgroup_id.or_else(|| process?.inherited.cgroup_id),
+        });
+        let who = Packed::who(&actor.who);
         let (segment, _) = self.sockets.open();
         let pool = &mut segment.pool;
         let chosen = match fate {
@@ -100,22 +103,20 @@ impl State {
         let bit = |is: bool, bit: u16| if is { bit } else { 0 };
         let record = SocketRecord {
             time_ns: time,
-            cgroup_id: cgroup_id.unwrap_or(u64::MAX),
             tid: event.task.tid,
-            uid: pack(actor.creds.map(|creds| creds.uid)),
-            gid: pack(actor.creds.map(|creds| creds.gid)),
-            auid: pack(actor.auid),
             fd: socket.fd.unwrap_or(0),
             result: socket.result.unwrap_or(0),
-            family: pack(socket.family.map(u32::from)),
-            socket_type: pack(socket.socket_type.map(u32::from)),
-            protocol: pack(socket.protocol.map(u32::from)),
+            family: pack_short(socket.family),
+            socket_type: pack_short(socket.socket_type),
+            protocol: pack_short(socket.protocol),
             local: inet(pool, local.or(chosen.as_ref()).or(socket.local.as_ref())),
             remote: inet(pool, socket.remote.as_ref()),
+            who: pool.intern(Some(who.as_slice())),
+            place: pool.intern(Some(place.as_slice())),
             unix: unix(pool, socket, own_end),
             args: pool.intern(args),
-            container: pool.intern(process.and_then(|process| process.container.as_deref())),
-            net_ns: pack(net_ns),
+            container: pool
+                .intern(process.and_then(|process| process.inherited.container.as_deref())),
             call_ns: pack(fitting(socket.call_ns)),
             syscall: pool.intern(socket.syscall.map(str::as_bytes)),
             end: pool.intern(end.as_ref().map(Packed::as_slice)),
@@ -190,7 +191,7 @@ fn inet(pool: &mut Pool, end: Option<&Endpoint>) -> Address {
         IpAddr::V4(v4) => pool.intern(Some(&v4.octets())),
         IpAddr::V6(v6) => pool.intern(Some(&v6.octets())),
     };
-    Address { ip, port: u32::from(address.port()) }
+    Address { ip, port: address.port() }
 }
 
 /// The name that tells most: the peer's, or for bind and listen our own.

@@ -333,3 +333,20 @@ proptest! {
         prop_assert_eq!(counts(&store).unread, missed.len() as u64);
     }
 }
+
+#[test]
+fn a_segment_that_has_no_room_for_another_events_strings_is_sealed() {
+    let mut store = Store::<Numbered>::new(limits(100, 64 << 20, 1000));
+    push(&mut store, 1, 10, b"first");
+    let (segment, before) = store.open();
+    let mut interned = 0_u32;
+    while !segment.pool.is_full() {
+        interned += 1;
+        assert!(segment.pool.intern(Some(&interned.to_le_bytes())).is_known());
+    }
+    assert!(interned > 60_000, "{interned}");
+    push(&mut store, 2, 11, b"second");
+    let (segment, after) = store.open();
+    assert_ne!(before, after);
+    assert_eq!(segment.pool.iter().map(|(_, text)| text).collect::<Vec<_>>(), [b"second"]);
+}

@@ -163,7 +163,7 @@ fn a_typical_exec_event_takes_at_most_400_bytes() {
 }
 
 #[test]
-fn typical_socket_and_file_events_take_at_most_250_bytes() {
+fn typical_socket_and_file_events_take_at_most_150_bytes() {
     use osquery_ebpf_probes::event::{Endpoint, File, FileAction, Socket, SocketAction, SocketId};
     let host = Host::new(Options::default());
     host.tables.set_watch(&WatchConfig {
@@ -224,7 +224,7 @@ fn typical_socket_and_file_events_take_at_most_250_bytes() {
     for kind in [EventKind::Socket, EventKind::File] {
         let kind = host.kind(kind);
         let each = kind.store.held_bytes as u64 / kind.counts.held();
-        assert!((100..=250).contains(&each), "{:?}: {each} bytes", kind.kind);
+        assert!((70..=150).contains(&each), "{:?}: {each} bytes", kind.kind);
     }
 }
 
