@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use osquery_ebpf_probes::priority;
 use rustix::fs::Mode as FileMode;
 use rustix::process::DumpableBehavior;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -201,6 +202,7 @@ impl Observer for Follow {
 
 fn serve(arguments: &cli::Serve, mode: Mode, make: Make) -> Result<ExitCode> {
     check_root(&arguments.common)?;
+    priority::no_lower_than_others();
     give_up(&arguments.common, Files::ReadOnly)?;
     let stop = stop_on_signals()?;
     let (_, document) = read_config(arguments.common.config.as_deref())?;

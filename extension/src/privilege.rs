@@ -18,7 +18,7 @@
 //! | `CAP_NET_ADMIN` | the same for the process connector; receive buffers above the limit |
 //! | `CAP_DAC_READ_SEARCH` | `open_by_handle_at`, and files to be hashed in directories of other users |
 //! | `CAP_SYS_PTRACE` | `/proc/PID/exe`, `cwd`, `environ` and `ns` of others |
-//! | `CAP_SYS_NICE` | the priority of the thread that reads audit |
+//! | `CAP_SYS_NICE` | the priority of the threads that read events |
 //!
 //! A process that may ptrace could become any other by writing to `/proc/PID/mem`: that is why the
 //! filter lets no file be opened for writing. What stays possible for someone who takes this process

@@ -32,6 +32,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::event::{EventKind, SourceKind};
+use crate::priority;
 use crate::source::{KindHealth, Running, Sink, Source, SourceConfig, StartError};
 use counters::Counters;
 use marking::{Marking, Report};
@@ -159,7 +160,10 @@ impl Source for Fanotify {
         let worker = Worker::new(parts, config)?;
         let thread = std::thread::Builder::new()
             .name("fanotify".to_owned())
-            .spawn(move || worker.run())
+            .spawn(move || {
+                priority::reader();
+                worker.run();
+            })
             .map_err(|error| StartError {
                 source_kind: SourceKind::Fanotify,
                 what: "starting a thread".to_owned(),

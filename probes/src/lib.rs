@@ -16,6 +16,7 @@ pub mod event;
 pub mod fanotify;
 pub mod host;
 pub mod netlink;
+pub mod priority;
 pub mod proc;
 pub mod source;
 #[cfg(test)]

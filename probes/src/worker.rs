@@ -13,6 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::priority;
 use crate::source::{SourceConfig, StartError};
 
 /// What the thread is told.
@@ -70,7 +71,10 @@ impl Worker {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let shared = Arc::new(Shared { orders: Mutex::default(), wake });
         let orders = Orders { shared: Arc::clone(&shared) };
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(|| work(orders))?;
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(|| {
+            priority::reader();
+            work(orders);
+        })?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

@@ -24,7 +24,9 @@ impl Served {
     /// # Errors
     /// When it cannot be started, or ends before that; then with what it said.
     pub fn start(program: &Path, socket: &Path, arguments: &[&str]) -> Result<Self> {
-        let mut command = Command::new(program);
+        // osqueryd's watcher runs at this priority, and so does what it starts.
+        let mut command = Command::new("nice");
+        command.args(["-n", "10"]).arg(program);
         command.args(["serve", "--verbose", "--socket"]).arg(socket).args(arguments);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;

@@ -37,9 +37,6 @@ use super::writes::{Writes, look};
 
 mod keep;
 
-/// As auditd: who reads late loses records, and keeps daemons from starting.
-const NICE: i32 = -4;
-
 /// How soon to look again while records of an event are awaited, or somebody waits for a flush.
 const AGAIN_NS: u64 = 5_000_000;
 
@@ -142,9 +139,6 @@ impl Work {
 
     /// Runs until it is told to stop, or cannot go on.
     pub fn run(mut self, orders: &Orders) {
-        if let Err(error) = rustix::process::nice(NICE) {
-            log::debug!("audit: cannot raise its thread's priority: {error}");
-        }
         loop {
             match self.step(orders) {
                 Ok(true) => {}

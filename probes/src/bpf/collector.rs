@@ -18,6 +18,7 @@ use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use super::ring::{Ring, Stop};
 use crate::decode;
 use crate::event::{Concern, RawEvent};
+use crate::priority;
 use crate::source::Sink;
 use crate::wire;
 
@@ -90,9 +91,11 @@ impl Collector {
             tally: Arc::default(),
         });
         let mut worker = Worker { rings, epoll, sink, shared: Arc::clone(&shared) };
-        let thread = std::thread::Builder::new()
-            .name("bpf-collector".to_owned())
-            .spawn(move || worker.run())?;
+        let thread =
+            std::thread::Builder::new().name("bpf-collector".to_owned()).spawn(move || {
+                priority::reader();
+                worker.run();
+            })?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
