@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::hash::Hasher;
 use crate::pool::Text;
 use crate::record::{self, NONE, NONE_SHORT, Place, Record, Who};
+use crate::remember::Remembered;
 use crate::schema::{Column, ColumnType, Table};
 use crate::segment::{Keys, Segment};
 use crate::text::{self, Ipv6Format};
@@ -127,6 +128,8 @@ pub struct Context {
     pub late: Arc<HashMap<u64, Late>>,
     /// Computes hashes. `None`: they are turned off.
     pub hasher: Option<Arc<Hasher>>,
+    /// Texts of the scan that rows share.
+    pub remembered: Remembered,
 }
 
 /// An answer to a connect that came after its row was stored.

@@ -23,6 +23,7 @@ use crate::identity::Identity;
 use crate::options::{Network, OptionError, Options};
 use crate::query::Rows;
 use crate::record::Record;
+use crate::remember::Remembered;
 use crate::rows::MadeRows;
 use crate::scan::{Caller, Request, Scan, ScanError, Tables};
 use crate::schema::Table;
@@ -323,7 +324,12 @@ impl EventTables {
         wanted.sha256 |= named("hashed") && !any;
         let hashing = options.hashes && wanted != Algorithms::default();
         let hasher = hashing.then(|| Arc::new(Hasher::new(Arc::clone(&self.hashes), wanted)));
-        Context { ipv6: options.ipv6, late: state.connects.late(), hasher }
+        Context {
+            ipv6: options.ipv6,
+            late: state.connects.late(),
+            hasher,
+            remembered: Remembered::default(),
+        }
     }
 
     fn events<R: Record>(

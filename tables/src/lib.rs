@@ -20,6 +20,7 @@ mod pool;
 mod process;
 mod query;
 mod record;
+mod remember;
 mod rows;
 pub mod scan;
 pub mod schema;

@@ -120,6 +120,11 @@ impl<R: Record> Segment<R> {
         std::iter::successors(self.ancestor(start), older).take(MAX_ANCESTRY)
     }
 
+    /// Sequence number of the first event, which no other segment of its store has.
+    pub const fn first_seq(&self) -> u64 {
+        self.first_seq
+    }
+
     /// How many events there are.
     pub fn len(&self) -> usize {
         self.records.len()

@@ -113,6 +113,10 @@ fn push_json_inner(out: &mut String, bytes: &[u8]) {
 /// Copies the stretches between characters that JSON escapes, which are all of one byte.
 fn push_json_valid(out: &mut String, mut valid: &str) {
     let escaped = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    // Nearly all there is, and looked at as a whole it is looked at many bytes at a time.
+    if !valid.bytes().fold(false, |found, byte| found | escaped(byte)) {
+        return out.push_str(valid);
+    }
     while let Some(at) = valid.bytes().position(escaped) {
         let Some((before, rest)) = valid.split_at_checked(at) else { break };
         let mut characters = rest.chars();

@@ -330,11 +330,18 @@ fn json_cmdline(row: &Row<'_>, out: &mut String) -> Cell {
 }
 
 fn ancestry(row: &Row<'_>, out: &mut String) -> Cell {
-    if row.record.ancestry == 0 {
+    let start = row.record.ancestry;
+    if start == 0 {
         return Cell::Unknown;
     }
+    let origin = (row.segment.first_seq(), start);
+    row.context.remembered.push(out, origin, |out| push_ancestry(row, start, out));
+    Cell::Text
+}
+
+fn push_ancestry(row: &Row<'_>, start: u16, out: &mut String) {
     out.push('[');
-    for (index, ancestor) in row.segment.ancestry(row.record.ancestry).enumerate() {
+    for (index, ancestor) in row.segment.ancestry(start).enumerate() {
         out.push_str(if index > 0 { ",{\"pid\":" } else { "{\"pid\":" });
         out.push_str(itoa::Buffer::new().format(ancestor.pid));
         if ancestor.process_id != 0 {
@@ -353,7 +360,6 @@ fn ancestry(row: &Row<'_>, out: &mut String) -> Cell {
         out.push('}');
     }
     out.push(']');
-    Cell::Text
 }
 
 fn sha256(row: &Row<'_>, out: &mut String) -> Cell {
