@@ -41,7 +41,8 @@ ip link set lo up
 echo ::vm-started
 /script
 echo "::vm-exit $?"
-poweroff -f
+# Which ends it (-no-reboot). A machine that has slept cannot be powered off.
+reboot -f
 INIT
 chmod +x "$root/init"
 (cd "$root" && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >"$work/initramfs"
