@@ -13,10 +13,12 @@ use crate::event::{EventKind, SourceKind};
 use crate::source::{KindHealth, Running, Sink, Source, SourceConfig, StartError};
 
 mod collector;
+mod counters;
 mod exclude;
 mod health;
 mod libbpf;
 mod loader;
+mod mapping;
 mod objects;
 mod probe;
 mod ring;

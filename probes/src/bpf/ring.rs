@@ -8,13 +8,13 @@
 //! libbpf's `ring_buffer`, because the collector needs the positions (which events were there when a
 //! flush was asked for), and because nothing foreign then stands between a record and its decoder.
 
-use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::ProtFlags;
+
+use super::mapping::Mapping;
 
 #[cfg(test)]
 mod tests;
@@ -69,12 +69,12 @@ impl Ring {
 
     /// How far producers have come. Everything committed before this call lies below it.
     pub fn produced(&self) -> u64 {
-        self.producer.position().load(Ordering::Acquire)
+        self.producer.first().load(Ordering::Acquire)
     }
 
     /// How far it was read.
     pub fn consumed(&self) -> u64 {
-        self.consumer.position().load(Ordering::Relaxed)
+        self.consumer.first().load(Ordering::Relaxed)
     }
 
     /// Gives records to `each`, oldest first, until position `to` is reached, the next one is not
@@ -96,7 +96,7 @@ impl Ring {
                 given += 1;
             }
             at += (bytes + HEADER).next_multiple_of(8);
-            self.consumer.position().store(at, Ordering::Release);
+            self.consumer.first().store(at, Ordering::Release);
         }
         Stop::Reached
     }
@@ -110,7 +110,7 @@ impl Ring {
         // SAFETY: the offset is below page + size, and positions are multiples of 8, so four
         // aligned bytes are there for as long as the mapping is. The kernel writes them with
         // atomic exchanges.
-        unsafe { AtomicU32::from_ptr(self.producer.start.as_ptr().add(self.offset(at)).cast()) }
+        unsafe { AtomicU32::from_ptr(self.producer.start().as_ptr().add(self.offset(at)).cast()) }
     }
 
     fn record(&mut self, at: u64, length: u64) -> &[u8] {
@@ -132,46 +132,12 @@ impl Ring {
     fn bytes(&self, start: usize, length: usize) -> &[u8] {
         // SAFETY: within the mapping, see above. The kernel leaves a finished record alone until the
         // consumer's position has passed it, which takes `&mut self`.
-        unsafe { std::slice::from_raw_parts(self.producer.start.as_ptr().add(start), length) }
+        unsafe { std::slice::from_raw_parts(self.producer.start().as_ptr().add(start), length) }
     }
 }
 
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-/// Memory shared with the kernel; unmapped when dropped.
-struct Mapping {
-    start: NonNull<u8>,
-    length: usize,
-}
-
-// SAFETY: plain memory, which no thread owns.
-unsafe impl Send for Mapping {}
-// SAFETY: through a shared reference it is only read, or written by atomic operations.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn new(fd: BorrowedFd<'_>, offset: u64, length: usize, prot: ProtFlags) -> io::Result<Self> {
-        // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing of ours.
-        let start = unsafe { mmap(ptr::null_mut(), length, prot, MapFlags::SHARED, fd, offset)? };
-        let start = NonNull::new(start.cast())
-            .ok_or_else(|| io::Error::other("mmap gave a null address"))?;
-        Ok(Self { start, length })
-    }
-
-    /// The position at the start of a consumer's or producers' page.
-    fn position(&self) -> &AtomicU64 {
-        // SAFETY: page-aligned, at least a page long, and the kernel accesses it atomically.
-        unsafe { AtomicU64::from_ptr(self.start.as_ptr().cast()) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this length; no reference into it outlives `self`.
-        let _ = unsafe { munmap(self.start.as_ptr().cast::<c_void>(), self.length) };
     }
 }

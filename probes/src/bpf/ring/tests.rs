@@ -32,16 +32,16 @@ impl Producer {
         for (index, byte) in bytes.iter().enumerate() {
             let offset = self.page + (self.at + 8 + index) % SIZE as usize;
             // SAFETY: within the data, and nobody reads yet.
-            unsafe { self.pages.start.as_ptr().add(offset).write(*byte) };
+            unsafe { self.pages.start().as_ptr().add(offset).write(*byte) };
         }
         self.at += (bytes.len() + 8).next_multiple_of(8);
-        self.pages.position().store(self.at as u64, Ordering::Release);
+        self.pages.first().store(self.at as u64, Ordering::Release);
     }
 
     fn header(&self, header: u32) {
         // SAFETY: within the data, and aligned since `at` is a multiple of 8.
         unsafe {
-            let to = self.pages.start.as_ptr().add(self.page + self.at % SIZE as usize);
+            let to = self.pages.start().as_ptr().add(self.page + self.at % SIZE as usize);
             AtomicU32::from_ptr(to.cast()).store(header, Ordering::Release);
         }
     }

@@ -19,6 +19,7 @@ use crate::source::{
     KindHealth, RingBytes, Running, Sink, Source, SourceConfig, TierWish, WatchNothing,
 };
 
+mod asking;
 mod cgroups;
 mod change;
 mod compare;
