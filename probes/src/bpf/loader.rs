@@ -9,6 +9,7 @@ use std::cell::OnceCell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 
+use super::bell::Bell;
 use super::counters::{self, Counters};
 use super::exclude;
 use super::libbpf::{Attached, KernelTypes, Loaded, Opened, Refused};
@@ -29,7 +30,7 @@ const RING_MAX: u32 = 1 << 29;
 const TRIAL_RING: u32 = 1 << 16;
 /// Scratch is 64 KiB for each CPU; CPUs beyond this many build in the ring.
 const SCRATCH_CPUS_MAX: u32 = 256;
-/// The reader is woken when the ring is filled to one part in this many.
+/// The reader is woken before its turn when the ring is filled to one part in this many.
 const WAKEUP_PART: u64 = 4;
 /// The type of which a kernel has trampolines that wait for whoever is in them.
 const SAFE_TRAMPOLINES: &str = "bpf_tramp_image";
@@ -219,7 +220,9 @@ pub fn load(
         what: format!("{}: mmap of map {map}", spec.name),
         why: error.to_string(),
     };
-    let ring = Ring::map(loaded.map_fd("ring")?, ring).map_err(|error| unmapped("ring", &error))?;
+    let bell = Bell::map(&loaded.map_fd("asleep")?).map_err(|error| unmapped("asleep", &error))?;
+    let ring =
+        Ring::map(loaded.map_fd("ring")?, ring, bell).map_err(|error| unmapped("ring", &error))?;
     let counters = Counters::map(&loaded.map_fd("counters")?, counters::entries(host.cpus))
         .map_err(|error| unmapped("counters", &error))?;
     if let Some(switches) = (spec.switches)(config) {

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::mm::ProtFlags;
 
+use super::bell::Bell;
 use super::mapping::Mapping;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ const HEADER: u64 = 8;
 /// A ring, mapped. The only reader of it: the kernel keeps one consumer's position.
 pub struct Ring {
     fd: OwnedFd,
+    bell: Bell,
     consumer: Mapping,
     producer: Mapping,
     page: usize,
@@ -49,17 +51,18 @@ pub enum Stop {
 }
 
 impl Ring {
-    /// Maps the ring of `size` bytes behind a map's descriptor.
+    /// Maps the ring of `size` bytes behind a map's descriptor; `bell` is what its programs look at.
     ///
     /// # Errors
     /// What mmap(2) says.
-    pub fn map(fd: OwnedFd, size: u32) -> io::Result<Self> {
+    pub fn map(fd: OwnedFd, size: u32, bell: Bell) -> io::Result<Self> {
         let page = rustix::param::page_size();
         let read_write = ProtFlags::READ | ProtFlags::WRITE;
         let consumer = Mapping::new(fd.as_fd(), 0, page, read_write)?;
         let length = page + size as usize;
         let producer = Mapping::new(fd.as_fd(), page as u64, length, ProtFlags::READ)?;
-        Ok(Self { fd, consumer, producer, page, size: u64::from(size), crossing: Vec::new() })
+        let size = u64::from(size);
+        Ok(Self { fd, bell, consumer, producer, page, size, crossing: Vec::new() })
     }
 
     /// Bytes of the ring.
@@ -75,6 +78,16 @@ impl Ring {
     /// How far it was read.
     pub fn consumed(&self) -> u64 {
         self.consumer.first().load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is in it that was not read, not even an unfinished record.
+    pub fn is_empty(&self) -> bool {
+        self.produced() == self.consumed()
+    }
+
+    /// What says that its reader sleeps.
+    pub const fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// Gives records to `each`, oldest first, until position `to` is reached, the next one is not

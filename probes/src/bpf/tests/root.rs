@@ -31,6 +31,7 @@ mod lineage;
 mod loss;
 mod pids;
 mod reconfigure;
+mod rest;
 mod size;
 
 /// Longer than anything here takes.
