@@ -34,7 +34,7 @@ const PING: Duration = Duration::from_secs(5);
 const REGISTER: Duration = Duration::from_secs(60);
 /// Between two looks for the socket while it is missing; later, when it has been missing long.
 const LOOK: Duration = Duration::from_millis(100);
-const LOOK_LATER: Duration = Duration::from_millis(500);
+const LOOK_LATER: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(60);
 /// After osqueryd has said that it is going, before its socket is tried again.
 const AFTER_SHUTDOWN: Duration = Duration::from_secs(1);

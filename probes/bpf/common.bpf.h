@@ -21,25 +21,31 @@ struct {
 	__uint(max_entries, 1 << 18);
 } ring SEC(".maps");
 
+/*
+ * One for each CPU, of a number that the loader sets; CPUs beyond share. Not a per-CPU map, which
+ * can only be looked up: whoever does has programs on tracepoints of calls skipped meanwhile. The
+ * reader has this mapped.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct wire_counters);
 } counters SEC(".maps");
 
 /*
- * The reader comes round by itself, so most records wake nobody. It is woken early only while the
- * backlog passes the mark: not before, and not again for each record after it. Wider than any one
- * record, so that none can step across.
+ * While records come, the reader comes round by itself, so most of them wake nobody. It is woken
+ * early only while the backlog passes the mark: not before, and not again for each record after it.
+ * Wider than any one record, so that none can step across.
  */
 #define WAKEUP_WINDOW (1 << 18)
 
-/* Atomic, since a program in softirq may come between load and store. */
+/* Atomic, since a program in softirq may come between load and store, or another CPU share it. */
 static __always_inline void count(u32 type, u32 outcome)
 {
-	u32 zero = 0;
-	struct wire_counters *all = bpf_map_lookup_elem(&counters, &zero);
+	u32 cpu = bpf_get_smp_processor_id() & config.cpu_mask;
+	struct wire_counters *all = bpf_map_lookup_elem(&counters, &cpu);
 
 	if (all && type < WIRE_TYPES && outcome < WIRE_OUTCOMES)
 		__sync_fetch_and_add(&all->count[type][outcome], 1);
@@ -50,6 +56,40 @@ static __always_inline u64 wakeup_flags(void)
 	u64 past = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) - config.wakeup_bytes;
 
 	return past < WAKEUP_WINDOW ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+}
+
+/* Not 0: nothing has come for a while, and the reader sleeps until it is woken. It has this mapped.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} asleep SEC(".maps");
+
+/* Bytes of a record that is given up again: none can be shorter. */
+#define NUDGE 8
+
+/*
+ * Wakes a reader that sleeps. To be called after each record: its submit is the full fence between
+ * that and the look at the word. The nudge is reserved before the word is cleared, and given up
+ * after: until then the ring is not empty, and the reader does not sleep again. Why nothing is
+ * missed thereby, src/bpf/bell.rs has in full.
+ */
+static __always_inline void wake_reader(void)
+{
+	u32 zero = 0;
+	volatile u64 *sleeps = bpf_map_lookup_elem(&asleep, &zero);
+	void *nudge;
+
+	if (!sleeps || !*sleeps)
+		return;
+	nudge = bpf_ringbuf_reserve(&ring, NUDGE, 0);
+	if (!nudge)
+		return;
+	*sleeps = 0;
+	bpf_ringbuf_discard(nudge, BPF_RB_FORCE_WAKEUP);
 }
 
 /*
@@ -69,14 +109,18 @@ static __always_inline void *reserve(u32 type, const u64 size)
 static __always_inline void submit(void *record)
 {
 	bpf_ringbuf_submit(record, wakeup_flags());
+	wake_reader();
 }
 
 /* Hands over a record that was built elsewhere. */
 static __always_inline void output(u32 type, void *record, u64 size)
 {
 	count(type, WIRE_PRODUCED);
-	if (bpf_ringbuf_output(&ring, record, size, wakeup_flags()))
+	if (bpf_ringbuf_output(&ring, record, size, wakeup_flags())) {
 		count(type, WIRE_LOST_RING);
+		return;
+	}
+	wake_reader();
 }
 
 /* Real ids of users whose doings are left out. The loader sets the size, and what is in it. */

@@ -39,8 +39,10 @@ enum wire_outcome {
 	WIRE_OUTCOMES = 4,
 };
 
+/* One for each CPU. A multiple of 128 bytes, so that no two share what is fetched at once. */
 struct wire_counters {
 	__u64 count[WIRE_TYPES][WIRE_OUTCOMES];
+	__u64 padding[12];
 };
 
 /* Set by the loader before the programs run. */
@@ -49,7 +51,8 @@ struct wire_config {
 	__u64 wakeup_bytes;
 	/* Our own process, whose doings are not reported. */
 	__u32 own_tgid;
-	__u32 reserved;
+	/* Of a CPU's number, what says where it counts. */
+	__u32 cpu_mask;
 	/* Random, so that ids made of the kernel's addresses do not tell them. */
 	__u64 secret;
 };

@@ -2,7 +2,8 @@
 //!
 //! Owns the way from the programs to the sink, in steps that each have a file: [`probe`] declares
 //! what can be hooked, [`loader`] brings it into the kernel, [`ring`] and [`collector`] read what it
-//! reports, [`health`] adds up what became of it all.
+//! reports and sleep until it does ([`bell`]), [`health`] adds up what became of it all, by what the
+//! programs count ([`counters`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +13,14 @@ use parking_lot::Mutex;
 use crate::event::{EventKind, SourceKind};
 use crate::source::{KindHealth, Running, Sink, Source, SourceConfig, StartError};
 
+mod bell;
 mod collector;
+mod counters;
 mod exclude;
 mod health;
 mod libbpf;
 mod loader;
+mod mapping;
 mod objects;
 mod probe;
 mod ring;

@@ -1,13 +1,17 @@
 //! The one thread that reads every ring.
 //!
-//! It comes round by itself every [`TURN`], and earlier when a ring fills or someone flushes. In
-//! each turn it reads the file and socket rings first and the process ring last: whatever is in the
-//! former was done by a process whose exec is in the latter by then, so that sorting one turn's
+//! While records come, it comes round by itself every [`TURN`], and earlier when a ring fills or
+//! someone flushes: so whoever is watched pays for waking it next to never. When a whole turn has
+//! brought nothing, it sleeps until a record wakes it ([`super::bell`]), which it reads at once, and
+//! soon looks for what follows it ([`rhythm`]).
+//!
+//! In each turn it reads the file and socket rings first and the process ring last: whatever is in
+//! the former was done by a process whose exec is in the latter by then, so that sorting one turn's
 //! events by time puts each exec before what it led to.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -22,8 +26,16 @@ use crate::priority;
 use crate::source::Sink;
 use crate::wire;
 
+mod rhythm;
+
+use rhythm::{Next, Rhythm};
+
 /// How long a record waits at most before it is read.
 pub const TURN: Duration = Duration::from_millis(50);
+/// How long it sleeps at most when nobody wakes it. Records do; this is for one whose nudge found no
+/// room though there was some, as when the kernel suspects a deadlock (`rqspinlock`): it would lie
+/// there until the next one comes.
+const SLEEP_MAX: Duration = Duration::from_secs(10);
 /// Records read from a ring before another has its turn, and events handed over at once.
 const BATCH: usize = 4096;
 /// How long a turn waits for a record that is still being written. They take microseconds; longer
@@ -76,7 +88,19 @@ impl Collector {
     ///
     /// # Errors
     /// What epoll, eventfd or the making of a thread says.
-    pub fn start(mut rings: Vec<(Concern, Ring)>, sink: Arc<dyn Sink>) -> io::Result<Self> {
+    pub fn start(rings: Vec<(Concern, Ring)>, sink: Arc<dyn Sink>) -> io::Result<Self> {
+        Self::start_turning(rings, sink, TURN)
+    }
+
+    /// As [`Collector::start`], with another time between turns.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_turning(
+        mut rings: Vec<(Concern, Ring)>,
+        sink: Arc<dyn Sink>,
+        turn: Duration,
+    ) -> io::Result<Self> {
         in_order(&mut rings);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -90,7 +114,14 @@ impl Collector {
             changes: Mutex::default(),
             tally: Arc::default(),
         });
-        let mut worker = Worker { rings, epoll, sink, shared: Arc::clone(&shared) };
+        let mut worker = Worker {
+            rings,
+            epoll,
+            sink,
+            rhythm: Rhythm::new(turn),
+            shared: Arc::clone(&shared),
+            unheard: Vec::new(),
+        };
         let thread =
             std::thread::Builder::new().name("bpf-collector".to_owned()).spawn(move || {
                 priority::reader();
@@ -163,7 +194,18 @@ struct Worker {
     rings: Vec<(Concern, Ring)>,
     epoll: OwnedFd,
     sink: Arc<dyn Sink>,
+    rhythm: Rhythm,
     shared: Arc<Shared>,
+    /// Rings that cannot wake us.
+    unheard: Vec<Concern>,
+}
+
+/// What a turn came to.
+struct Turn {
+    /// False: there was more than goes into one turn, or a record stayed unfinished.
+    complete: bool,
+    /// Anything was read.
+    brought: bool,
 }
 
 impl Worker {
@@ -178,7 +220,7 @@ impl Worker {
             for change in changes {
                 self.apply(change, &mut events);
             }
-            let complete = self.turn(&mut events);
+            let Turn { complete, brought } = self.turn(&mut events);
             if complete {
                 for flush in flushes.drain(..) {
                     // Whoever asked may have given up.
@@ -188,8 +230,10 @@ impl Worker {
             if stopping {
                 return;
             }
-            if complete {
-                self.wait();
+            match self.rhythm.next(complete, brought, Instant::now()) {
+                Next::Again => {}
+                Next::After(time) => self.wait(time),
+                Next::Sleep => self.sleep(),
             }
         }
     }
@@ -202,6 +246,7 @@ impl Worker {
                         "the {} ring cannot wake its reader, which comes round without: {error}",
                         concern.as_str()
                     );
+                    self.unheard.push(concern);
                 }
                 self.rings.push((concern, ring));
                 in_order(&mut self.rings);
@@ -223,12 +268,31 @@ impl Worker {
                     let _ = epoll::delete(&self.epoll, ring.as_fd());
                     tally.forget(concern);
                 }
+                self.unheard.retain(|unheard| *unheard != concern);
             }
         }
     }
 
-    fn wait(&self) {
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(TURN.subsec_nanos()) };
+    /// Sleeps until there is something to read, or to do. In which order, and why: [`super::bell`].
+    fn sleep(&self) {
+        if !self.unheard.is_empty() {
+            self.wait(TURN);
+            return;
+        }
+        let rings = || self.rings.iter().map(|(_, ring)| ring);
+        rings().for_each(|ring| ring.bell().set(true));
+        fence(Ordering::SeqCst);
+        if rings().all(Ring::is_empty) {
+            self.wait(SLEEP_MAX);
+        }
+        rings().for_each(|ring| ring.bell().set(false));
+    }
+
+    fn wait(&self, time: Duration) {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: time.subsec_nanos().into(),
+        };
         let mut buffer = Vec::<epoll::Event>::with_capacity(1);
         // An interruption only shortens the wait. The eventfd's count need not be taken: each
         // write is an edge.
@@ -237,12 +301,11 @@ impl Worker {
     }
 
     /// Reads each ring as far as it was filled when its turn came, and hands over what it had.
-    /// False: there was more than goes into one turn, or a record stayed unfinished.
-    fn turn(&mut self, events: &mut Vec<RawEvent>) -> bool {
-        let mut complete = true;
+    fn turn(&mut self, events: &mut Vec<RawEvent>) -> Turn {
+        let (mut complete, mut brought) = (true, false);
         let tally = &self.shared.tally;
         for (concern, ring) in &mut self.rings {
-            let to = ring.produced();
+            let (from, to) = (ring.consumed(), ring.produced());
             let deadline = Instant::now() + BUSY_WAIT;
             loop {
                 match ring.read(to, BATCH, |record| tally.take(*concern, record, events)) {
@@ -260,9 +323,10 @@ impl Worker {
                     }
                 }
             }
+            brought |= ring.consumed() != from;
         }
         hand_over(events, self.sink.as_ref());
-        complete
+        Turn { complete, brought }
     }
 }
 

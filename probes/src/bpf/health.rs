@@ -2,8 +2,10 @@
 //! the collector read, and which programs there are at all.
 
 use super::collector::Tally;
+use super::counters::{Counters, Counts};
 use super::exclude;
-use super::libbpf::{CounterMap, Refused, Table};
+
+use super::libbpf::{Refused, Table};
 use super::loader::{self, Decision, HostFacts, Lane, Part};
 use super::probe::{Duty, ObjectSpec, Tier};
 use super::ring::Ring;
@@ -18,7 +20,7 @@ use std::sync::atomic::Ordering;
 pub struct Kept {
     spec: &'static ObjectSpec,
     ring_bytes: u64,
-    counters: CounterMap,
+    counters: Counters,
     /// All on the same maps. There is no more than one for each change of what is wanted that had
     /// not been wanted before, and for each candidate that was loaded in vain.
     parts: Vec<Part>,
@@ -110,15 +112,10 @@ impl Kept {
             let mut decisions = self.decisions();
             decisions.any(|one| one.resting.is_none() && one.duty.kinds.contains(kind))
         };
-        kinds.filter(wanted).map(|kind| self.kind_health(kind, counters.as_ref(), tally)).collect()
+        kinds.filter(wanted).map(|kind| self.kind_health(kind, &counters, tally)).collect()
     }
 
-    fn kind_health(
-        &self,
-        kind: EventKind,
-        counters: Option<&wire::Counters>,
-        tally: &Tally,
-    ) -> KindHealth {
+    fn kind_health(&self, kind: EventKind, counters: &Counts, tally: &Tally) -> KindHealth {
         let mut health = KindHealth::new(kind, "");
         health.ring_bytes = Some(self.ring_bytes);
         let of_kind = |decision: &&Decision| {
@@ -156,7 +153,7 @@ impl Kept {
             let of = |counts: &[_]| counts.get(index).map_or(0, read);
             health.received += of(&tally.received);
             health.malformed += of(&tally.malformed);
-            let Some(counts) = counters.and_then(|counters| counters.count.get(index)) else {
+            let Some(counts) = counters.get(index) else {
                 continue;
             };
             let of = |outcome: u32| counts.get(outcome as usize).copied().unwrap_or(0);

@@ -15,7 +15,7 @@ use libbpf_rs::{
     PrintLevel, set_print,
 };
 
-use crate::wire::{self, Counters};
+use crate::wire;
 
 /// What libbpf said while it failed: this many of its last lines are kept.
 const LOG_LINES: usize = 12;
@@ -261,21 +261,6 @@ impl Loaded {
         Ok(Some(Table { map }))
     }
 
-    /// A handle to the counters.
-    ///
-    /// # Errors
-    /// [`Refused`]: there is no such map, or no descriptor left.
-    pub fn counters(&self) -> Result<CounterMap, Refused> {
-        let what = format!("{}: map counters", self.name);
-        let map = self
-            .object
-            .maps()
-            .find(|map| map.name() == "counters")
-            .ok_or_else(|| Refused { what: what.clone(), why: "there is none".to_owned() })?;
-        let map = MapHandle::try_from(&map).map_err(|error| Refused::new(what, &error))?;
-        Ok(CounterMap { map })
-    }
-
     /// How often the kernel skipped a program because it was running already. 0 where the kernel
     /// does not say (before 5.12).
     pub fn misses(&self, program: &str) -> u64 {
@@ -319,29 +304,6 @@ impl Table {
         let gone: Vec<Vec<u8>> = self.map.keys().filter(|key| !keys.contains(key)).collect();
         gone.iter().for_each(|key| self.remove(key));
         keys.iter().filter(|key| !self.put(key, &[1])).count()
-    }
-}
-
-/// The per-CPU counters of an object.
-pub struct CounterMap {
-    map: MapHandle,
-}
-
-impl CounterMap {
-    /// The sums over all CPUs. `None`: the kernel did not say.
-    pub fn read(&self) -> Option<Counters> {
-        let zero = 0u32.to_ne_bytes();
-        let cpus = self.map.lookup_percpu(&zero, MapFlags::ANY).ok()??;
-        let mut sums = Counters { count: Default::default() };
-        for cpu in cpus {
-            let counters: Counters = wire::read(&cpu)?;
-            for (sums, counts) in sums.count.iter_mut().zip(counters.count) {
-                for (sum, count) in sums.iter_mut().zip(counts) {
-                    *sum = sum.saturating_add(count);
-                }
-            }
-        }
-        Some(sums)
     }
 }
 

@@ -9,8 +9,10 @@ use std::cell::OnceCell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 
+use super::bell::Bell;
+use super::counters::{self, Counters};
 use super::exclude;
-use super::libbpf::{Attached, CounterMap, KernelTypes, Loaded, Opened, Refused};
+use super::libbpf::{Attached, KernelTypes, Loaded, Opened, Refused};
 use super::objects::TRAMPOLINE;
 use super::probe::{
     Chosen, Duty, Hook, KernelFacts, ObjectSpec, PassedOver, Planned, Program, Tier, plan,
@@ -28,7 +30,7 @@ const RING_MAX: u32 = 1 << 29;
 const TRIAL_RING: u32 = 1 << 16;
 /// Scratch is 64 KiB for each CPU; CPUs beyond this many build in the ring.
 const SCRATCH_CPUS_MAX: u32 = 256;
-/// The reader is woken when the ring is filled to one part in this many.
+/// The reader is woken before its turn when the ring is filled to one part in this many.
 const WAKEUP_PART: u64 = 4;
 /// The type of which a kernel has trampolines that wait for whoever is in them.
 const SAFE_TRAMPOLINES: &str = "bpf_tramp_image";
@@ -40,7 +42,7 @@ pub struct Lane {
     /// Where its records are read.
     pub ring: Ring,
     /// What its programs count.
-    pub counters: CounterMap,
+    pub counters: Counters,
     /// The first has the maps that all use.
     pub parts: Vec<Part>,
 }
@@ -214,11 +216,15 @@ pub fn load(
     let mut planned = plan(spec, config, host);
     let open = |programs: &[&str]| open(spec, config, host, ring, programs);
     let loaded = load_programs(open, spec, config, host, &mut planned)?;
-    let fd = loaded.map_fd("ring")?;
-    let what = || format!("{}: mmap of the ring", spec.name);
+    let unmapped = |map: &str, error: &io::Error| Refused {
+        what: format!("{}: mmap of map {map}", spec.name),
+        why: error.to_string(),
+    };
+    let bell = Bell::map(&loaded.map_fd("asleep")?).map_err(|error| unmapped("asleep", &error))?;
     let ring =
-        Ring::map(fd, ring).map_err(|error| Refused { what: what(), why: error.to_string() })?;
-    let counters = loaded.counters()?;
+        Ring::map(loaded.map_fd("ring")?, ring, bell).map_err(|error| unmapped("ring", &error))?;
+    let counters = Counters::map(&loaded.map_fd("counters")?, counters::entries(host.cpus))
+        .map_err(|error| unmapped("counters", &error))?;
     if let Some(switches) = (spec.switches)(config) {
         loaded.set_switches(&switches)?;
     }
@@ -406,6 +412,8 @@ fn open(
     let mut opened = Opened::new(spec.name, spec.bytes)?;
     opened.choose(programs);
     opened.resize("ring", ring)?;
+    let counting = counters::entries(host.cpus);
+    opened.resize("counters", counting)?;
     for map in spec.per_cpu_maps {
         opened.resize(map, host.cpus.min(SCRATCH_CPUS_MAX))?;
     }
@@ -415,7 +423,7 @@ fn open(
     opened.configure(&wire::Config {
         wakeup_bytes: u64::from(ring) / WAKEUP_PART,
         own_tgid: config.own_pid,
-        reserved: 0,
+        cpu_mask: counting - 1,
         secret: RandomState::new().hash_one(spec.name),
     })?;
     Ok(opened)

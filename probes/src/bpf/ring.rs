@@ -8,13 +8,14 @@
 //! libbpf's `ring_buffer`, because the collector needs the positions (which events were there when a
 //! flush was asked for), and because nothing foreign then stands between a record and its decoder.
 
-use std::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::ProtFlags;
+
+use super::bell::Bell;
+use super::mapping::Mapping;
 
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ const HEADER: u64 = 8;
 /// A ring, mapped. The only reader of it: the kernel keeps one consumer's position.
 pub struct Ring {
     fd: OwnedFd,
+    bell: Bell,
     consumer: Mapping,
     producer: Mapping,
     page: usize,
@@ -49,17 +51,18 @@ pub enum Stop {
 }
 
 impl Ring {
-    /// Maps the ring of `size` bytes behind a map's descriptor.
+    /// Maps the ring of `size` bytes behind a map's descriptor; `bell` is what its programs look at.
     ///
     /// # Errors
     /// What mmap(2) says.
-    pub fn map(fd: OwnedFd, size: u32) -> io::Result<Self> {
+    pub fn map(fd: OwnedFd, size: u32, bell: Bell) -> io::Result<Self> {
         let page = rustix::param::page_size();
         let read_write = ProtFlags::READ | ProtFlags::WRITE;
         let consumer = Mapping::new(fd.as_fd(), 0, page, read_write)?;
         let length = page + size as usize;
         let producer = Mapping::new(fd.as_fd(), page as u64, length, ProtFlags::READ)?;
-        Ok(Self { fd, consumer, producer, page, size: u64::from(size), crossing: Vec::new() })
+        let size = u64::from(size);
+        Ok(Self { fd, bell, consumer, producer, page, size, crossing: Vec::new() })
     }
 
     /// Bytes of the ring.
@@ -69,12 +72,22 @@ impl Ring {
 
     /// How far producers have come. Everything committed before this call lies below it.
     pub fn produced(&self) -> u64 {
-        self.producer.position().load(Ordering::Acquire)
+        self.producer.first().load(Ordering::Acquire)
     }
 
     /// How far it was read.
     pub fn consumed(&self) -> u64 {
-        self.consumer.position().load(Ordering::Relaxed)
+        self.consumer.first().load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is in it that was not read, not even an unfinished record.
+    pub fn is_empty(&self) -> bool {
+        self.produced() == self.consumed()
+    }
+
+    /// What says that its reader sleeps.
+    pub const fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// Gives records to `each`, oldest first, until position `to` is reached, the next one is not
@@ -96,7 +109,7 @@ impl Ring {
                 given += 1;
             }
             at += (bytes + HEADER).next_multiple_of(8);
-            self.consumer.position().store(at, Ordering::Release);
+            self.consumer.first().store(at, Ordering::Release);
         }
         Stop::Reached
     }
@@ -110,7 +123,7 @@ impl Ring {
         // SAFETY: the offset is below page + size, and positions are multiples of 8, so four
         // aligned bytes are there for as long as the mapping is. The kernel writes them with
         // atomic exchanges.
-        unsafe { AtomicU32::from_ptr(self.producer.start.as_ptr().add(self.offset(at)).cast()) }
+        unsafe { AtomicU32::from_ptr(self.producer.start().as_ptr().add(self.offset(at)).cast()) }
     }
 
     fn record(&mut self, at: u64, length: u64) -> &[u8] {
@@ -132,46 +145,12 @@ impl Ring {
     fn bytes(&self, start: usize, length: usize) -> &[u8] {
         // SAFETY: within the mapping, see above. The kernel leaves a finished record alone until the
         // consumer's position has passed it, which takes `&mut self`.
-        unsafe { std::slice::from_raw_parts(self.producer.start.as_ptr().add(start), length) }
+        unsafe { std::slice::from_raw_parts(self.producer.start().as_ptr().add(start), length) }
     }
 }
 
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-/// Memory shared with the kernel; unmapped when dropped.
-struct Mapping {
-    start: NonNull<u8>,
-    length: usize,
-}
-
-// SAFETY: plain memory, which no thread owns.
-unsafe impl Send for Mapping {}
-// SAFETY: through a shared reference it is only read, or written by atomic operations.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    fn new(fd: BorrowedFd<'_>, offset: u64, length: usize, prot: ProtFlags) -> io::Result<Self> {
-        // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing of ours.
-        let start = unsafe { mmap(ptr::null_mut(), length, prot, MapFlags::SHARED, fd, offset)? };
-        let start = NonNull::new(start.cast())
-            .ok_or_else(|| io::Error::other("mmap gave a null address"))?;
-        Ok(Self { start, length })
-    }
-
-    /// The position at the start of a consumer's or producers' page.
-    fn position(&self) -> &AtomicU64 {
-        // SAFETY: page-aligned, at least a page long, and the kernel accesses it atomically.
-        unsafe { AtomicU64::from_ptr(self.start.as_ptr().cast()) }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `new` with this length; no reference into it outlives `self`.
-        let _ = unsafe { munmap(self.start.as_ptr().cast::<c_void>(), self.length) };
     }
 }

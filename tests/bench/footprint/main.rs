@@ -47,6 +47,8 @@ struct Arguments {
 const RETURNED: Duration = Duration::from_secs(32);
 /// How often each query and each latency is taken.
 const ROUNDS: usize = 15;
+/// Nothing happens for this long before a latency at rest is taken.
+const REST: Duration = Duration::from_millis(300);
 /// Events of each kind that are held when memory and queries are measured; the default bound.
 const HELD: i64 = 50_000;
 /// Until there are that many, loads of this length are run.
@@ -112,8 +114,12 @@ fn executions(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
 /// All tables, everything at once.
 fn everything(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     let observed = Observed::start(&arguments.program, &arguments.workload, true)?;
-    let latency =
-        (0..ROUNDS).map(|_| observed.latency().map(milliseconds)).collect::<Result<Vec<f64>>>()?;
+    let mut latency = Vec::new();
+    for _ in 0..ROUNDS {
+        // What the round before has left behind is not rest.
+        std::thread::sleep(REST);
+        latency.push(milliseconds(observed.latency()?));
+    }
     figures.many("execve to row, at rest", "ms", latency);
 
     let before = observed.settled()?;

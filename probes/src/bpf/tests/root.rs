@@ -19,6 +19,7 @@ use crate::source::{
     KindHealth, RingBytes, Running, Sink, Source, SourceConfig, TierWish, WatchNothing,
 };
 
+mod asking;
 mod cgroups;
 mod change;
 mod compare;
@@ -30,6 +31,7 @@ mod lineage;
 mod loss;
 mod pids;
 mod reconfigure;
+mod rest;
 mod size;
 
 /// Longer than anything here takes.
