@@ -38,6 +38,8 @@ pub const TURN: Duration = Duration::from_millis(50);
 const SLEEP_MAX: Duration = Duration::from_secs(10);
 /// Records read from a ring before another has its turn, and events handed over at once.
 const BATCH: usize = 4096;
+/// Events that there is always room for: 280 KiB.
+const ROOM: usize = 1024;
 /// How long a turn waits for a record that is still being written. They take microseconds; longer
 /// means that their writer was preempted, and then the rest goes first.
 const BUSY_WAIT: Duration = Duration::from_millis(5);
@@ -210,7 +212,7 @@ struct Turn {
 
 impl Worker {
     fn run(&mut self) {
-        let mut events = Vec::with_capacity(BATCH);
+        let mut events = Vec::with_capacity(ROOM);
         let mut flushes = Vec::new();
         loop {
             let stopping = self.shared.stop.load(Ordering::Acquire);
@@ -336,6 +338,8 @@ fn hand_over(events: &mut Vec<RawEvent>, sink: &dyn Sink) {
         sink.accept(events);
         events.clear();
     }
+    // A burst needs room for all that its turn brought; it need not be kept for the next.
+    events.shrink_to(ROOM);
 }
 
 /// Edge-triggered: a ring that merely holds something is no reason to wake.
