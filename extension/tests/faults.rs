@@ -24,7 +24,8 @@ use osquery_ebpf::thrift::{ExtensionSyncClient, TExtensionSyncClient};
 use osquery_ebpf::wire::{Deadline, Input, Stream, output};
 
 use support::{
-    PROGRAM, Program, count, eventually, host, listed, registered, serve, serve_under, text,
+    PROGRAM, Program, Service, count, eventually, host, listed, registered, serve, serve_under,
+    text,
 };
 
 /// The socket that the program serves beside its host's. It comes a moment after the registration.
@@ -243,6 +244,48 @@ mod root {
 
     fn mark(name: &str) -> String {
         format!("{name}-{}", std::process::id())
+    }
+
+    /// Runs a program with a pid that another process has had.
+    fn run_as(pid: u32, program: &str, mark: &str) {
+        // The next process gets the next pid, unless something else starts in between.
+        for _ in 0..1000 {
+            std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+            let mut child = Command::new(program).arg(mark).stdout(Stdio::null()).spawn().unwrap();
+            let got = child.id();
+            assert!(child.wait().unwrap().success());
+            if got == pid {
+                return;
+            }
+        }
+        panic!("{program} did not get pid {pid}");
+    }
+
+    #[test]
+    fn who_has_anothers_pid_later_is_told_apart_from_it() {
+        let Service { program: _program, host, directory: _directory } =
+            serve("{}", &["--source=bpf"]);
+        let mark = mark("reused");
+        let mut first = Command::new("/bin/true").arg(&mark).spawn().unwrap();
+        let pid = first.id();
+        assert!(first.wait().unwrap().success());
+        // Starts are told in hundredths of a second, by us as by /proc.
+        std::thread::park_timeout(Duration::from_millis(20));
+        run_as(pid, "/bin/echo", &mark);
+        let ends = format!("SELECT count(*) FROM ebpf_process_exits WHERE pid = {pid}");
+        eventually("both ends", || count(&host, &ends) == Some(2));
+        for program in ["true", "echo"] {
+            let own = format!(
+                "SELECT count(*) FROM process_events e JOIN ebpf_process_exits t USING (process_id) \
+                 WHERE e.pid = {pid} AND e.cmdline = '/bin/{program} {mark}' \
+                 AND t.cmdline = e.cmdline AND t.path = e.path"
+            );
+            assert_eq!(count(&host, &own), Some(1), "{program}");
+        }
+        let ids =
+            format!("SELECT count(DISTINCT process_id) FROM process_events WHERE pid = {pid}");
+        assert_eq!(count(&host, &ids), Some(2));
+        assert_all_accounted_for(&host);
     }
 
     #[test]
