@@ -1,7 +1,8 @@
 //! What the end-to-end tests share: where the programs are, running the shell once, and reading the
-//! rows it prints.
+//! rows it prints; and what the benchmarks do with their figures.
 
 mod auditd;
+pub mod figures;
 mod served;
 
 pub use auditd::{Auditd, audit_pid, audit_state, auditctl};

@@ -5,7 +5,7 @@
 //! next boot, and all its system calls take the long way. Where audit is not what is measured, a rule
 //! (never,task) keeps it from that, as on a host where audit was never on.
 //!
-//! It prints a table, writes the figures as JSON, and compares them with a committed earlier run.
+//! It prints a line per ratio, writes them as JSON, and compares them with a committed earlier run.
 //! Nothing here asserts a time.
 
 use std::io::{Error, Result};
@@ -14,8 +14,9 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use clap::Parser;
+use osquery_ebpf_tests::figures::{Figures, Keep, Spread, heading};
 use osquery_ebpf_tests::{Auditd, Scratch, Served, audit_pid, auditctl};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Measures the cost of watching, as ratios to the same work unwatched.
 #[derive(Parser)]
@@ -29,12 +30,8 @@ struct Arguments {
     /// How often each load runs in each mode.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Where the figures go.
-    #[arg(long)]
-    save: Option<PathBuf>,
-    /// An earlier run's figures, to be shown beside these.
-    #[arg(long)]
-    compare: Option<PathBuf>,
+    #[command(flatten)]
+    keep: Keep,
 }
 
 /// Who watches while a load runs.
@@ -180,19 +177,7 @@ fn seconds(arguments: &Arguments, load: &Load) -> Result<f64> {
     Ok(started.elapsed().as_secs_f64())
 }
 
-struct Spread {
-    min: f64,
-    median: f64,
-    max: f64,
-}
-
-fn spread(mut values: Vec<f64>) -> Spread {
-    values.sort_by(f64::total_cmp);
-    let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-    Spread { min: at(0), median: at(values.len() / 2), max: at(values.len().saturating_sub(1)) }
-}
-
-fn measure(arguments: &Arguments) -> Result<Value> {
+fn measure(arguments: &Arguments) -> Result<Figures> {
     let scratch = Scratch::new("bench");
     for place in ["watched", "unwatched"] {
         std::fs::create_dir_all(scratch.join(place))?;
@@ -229,81 +214,40 @@ fn measure(arguments: &Arguments) -> Result<Value> {
             drop(watching);
         }
     }
-    let mut figures = serde_json::Map::new();
-    println!(
-        "{:28} {:>12} | {:>7} {:>7} {:>7}  (time ÷ bare, per round: min, median, max)",
-        "load", "mode", "min", "median", "max"
-    );
-    for (load, times) in loads.iter().zip(&times) {
+    Ok(ratios(&loads, &times))
+}
+
+/// What the times come to, beside the bare ones of the same round.
+fn ratios(loads: &[Load], times: &[Vec<Vec<f64>>]) -> Figures {
+    let mut figures = Figures::default();
+    println!("{}", heading());
+    for (load, times) in loads.iter().zip(times) {
         let [bare, watched @ ..] = times.as_slice() else { continue };
-        let each = spread(bare.clone()).median / f64::from(load.count) * 1e9;
-        println!("{:28} {:>12} | {each:.0} ns each", load.name, "bare");
+        let each = |seconds: f64| seconds / f64::from(load.count) * 1e9;
+        // Not kept: it is the machine's.
+        if let Some(alone) = Spread::of(bare.iter().copied().map(each).collect()) {
+            println!("{}", alone.line(&format!("{} / bare", load.name), "ns each"));
+        }
         for (mode, taken) in Mode::ALL.iter().skip(1).zip(watched) {
+            let name = format!("{} / {}", load.name, mode.name());
             if taken.is_empty() {
-                println!(
-                    "{:28} {:>12} | auditctl is missing, or audit is somebody else's",
-                    load.name,
-                    mode.name()
-                );
+                println!("{name:52} auditctl is missing, or audit is somebody else's");
                 continue;
             }
-            let ratios = spread(taken.iter().zip(bare).map(|(with, bare)| with / bare).collect());
-            let more = spread(
-                taken
-                    .iter()
-                    .zip(bare)
-                    .map(|(with, bare)| (with - bare) / f64::from(load.count) * 1e9)
-                    .collect(),
-            );
-            println!(
-                "{:28} {:>12} | {:7.3} {:7.3} {:7.3}  {:+.0} ns each",
-                load.name,
-                mode.name(),
-                ratios.min,
-                ratios.median,
-                ratios.max,
-                more.median
-            );
-            figures.insert(
-                format!("{} / {}", load.name, mode.name()),
-                json!({ "min": ratios.min, "median": ratios.median, "max": ratios.max,
-                        "more_ns": more.median }),
+            let pairs = || taken.iter().zip(bare);
+            let more = Spread::of(pairs().map(|(with, bare)| each(with - bare)).collect());
+            figures.many_and(
+                &name,
+                "times bare",
+                pairs().map(|(with, bare)| with / bare).collect(),
+                more.map(|more| ("more_ns", more.median)),
             );
         }
     }
-    Ok(Value::Object(figures))
-}
-
-fn compare(figures: &Value, earlier: &Path) -> Result<()> {
-    let earlier: Value = serde_json::from_str(&std::fs::read_to_string(earlier)?)?;
-    println!("\nagainst the last committed run (median ratio then, now):");
-    for (name, now) in figures.as_object().into_iter().flatten() {
-        let then = &earlier[name]["median"];
-        println!(
-            "{name:44} {:>7.3} {:>7.3}",
-            then.as_f64().unwrap_or(f64::NAN),
-            now["median"].as_f64().unwrap_or(f64::NAN)
-        );
-    }
-    Ok(())
+    figures
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = measure(&arguments).and_then(|figures| {
-        if let Some(earlier) = arguments.compare.as_ref().filter(|path| path.exists()) {
-            compare(&figures, earlier)?;
-        }
-        if let Some(path) = &arguments.save {
-            std::fs::write(path, serde_json::to_string_pretty(&figures)? + "\n")?;
-        }
-        Ok(())
-    });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("host-cost: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    arguments.keep.finish("host-cost", measure(&arguments))
 }

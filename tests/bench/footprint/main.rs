@@ -8,12 +8,13 @@ mod observed;
 mod soak;
 
 use std::io::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use serde_json::{Map, Value, json};
+use osquery_ebpf_tests::figures::{Figures, Keep, heading};
+use serde_json::Value;
 
 use observed::{Health, Observed, done};
 
@@ -35,12 +36,8 @@ struct Arguments {
     /// Where the picture of the soak goes.
     #[arg(long, value_name = "SVG")]
     plot: Option<PathBuf>,
-    /// Where the figures go.
-    #[arg(long)]
-    save: Option<PathBuf>,
-    /// An earlier run's figures, to be shown beside these.
-    #[arg(long)]
-    compare: Option<PathBuf>,
+    #[command(flatten)]
+    keep: Keep,
 }
 
 /// After this long, memory that was only needed for a moment has been returned to the kernel.
@@ -56,29 +53,10 @@ const FILL_SECONDS: f64 = 10.0;
 /// So many of those loads at most.
 const FILL_ROUNDS: usize = 40;
 
-/// Figures by name: what they are in, and the least, the median and the most of them.
-#[derive(Default)]
-struct Figures(Map<String, Value>);
-
-impl Figures {
-    fn one(&mut self, name: &str, unit: &str, value: f64) {
-        self.many(name, unit, vec![value]);
-    }
-
-    fn many(&mut self, name: &str, unit: &str, mut values: Vec<f64>) {
-        values.sort_by(f64::total_cmp);
-        let (Some(min), Some(max)) = (values.first(), values.last()) else { return };
-        let median = values[values.len() / 2];
-        println!("{name:52} {min:>12.3} {median:>12.3} {max:>12.3}  {unit}");
-        self.0.insert(
-            name.to_owned(),
-            json!({ "unit": unit, "min": min, "median": median, "max": max }),
-        );
-    }
-}
-
-fn number(said: &Value, name: &str) -> f64 {
-    said[name].as_f64().unwrap_or(f64::NAN)
+/// A number that the load generator told of itself.
+fn number(said: &Value, name: &str) -> Result<f64> {
+    let number = said.get(name).and_then(Value::as_f64);
+    number.ok_or_else(|| Error::other(format!("the load generator tells no {name}: {said}")))
 }
 
 fn milliseconds(time: Duration) -> f64 {
@@ -103,8 +81,8 @@ fn executions(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     let said = done(observed.mixed(arguments.seconds, 0.0, "exec,exec")?)?;
     let after = observed.settled()?;
     let cpu = (observed.served.cpu()? - cpu).as_secs_f64();
-    let made = number(&said, "executions");
-    figures.one("fork+exec+exit cycles of the machine", "1/s", made / number(&said, "seconds"));
+    let made = number(&said, "executions")?;
+    figures.one("fork+exec+exit cycles of the machine", "1/s", made / number(&said, "seconds")?);
     figures.one("CPU per cycle (three events)", "us", cpu / made * 1e6);
     figures.one("CPU at 1,600 cycles/s (of one core)", "%", cpu / made * 1600.0 * 100.0);
     lost(figures, "executions", &before, &after);
@@ -134,14 +112,14 @@ fn everything(arguments: &Arguments, figures: &mut Figures) -> Result<()> {
     figures.many("execve to row, under full load", "ms", latency);
     let after = observed.settled()?;
     let change = |column: &str| (after.total(column) - before.total(column)) as f64;
-    let seconds = number(&said, "seconds");
-    figures.one("mixed load: executions", "1/s", number(&said, "executions") / seconds);
+    let seconds = number(&said, "seconds")?;
+    figures.one("mixed load: executions", "1/s", number(&said, "executions")? / seconds);
     figures.one(
         "mixed load: files made, written, removed",
         "1/s",
-        number(&said, "files") / seconds,
+        number(&said, "files")? / seconds,
     );
-    figures.one("mixed load: connections", "1/s", number(&said, "connections") / seconds);
+    figures.one("mixed load: connections", "1/s", number(&said, "connections")? / seconds);
     figures.one("mixed load: events received", "1/s", change("received") / seconds);
     lost(figures, "mixed load", &before, &after);
     // fanotify's queue has no count of what was put into it.
@@ -224,13 +202,13 @@ fn queries(observed: &Observed, figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-fn measure(arguments: &Arguments) -> Result<Map<String, Value>> {
+fn measure(arguments: &Arguments) -> Result<Figures> {
     let mut figures = Figures::default();
-    println!("{:52} {:>12} {:>12} {:>12}", "", "min", "median", "max");
+    println!("{}", heading());
     if let Some(seconds) = arguments.soak {
         let observed = Observed::start(&arguments.program, &arguments.workload, true)?;
         let samples = soak::run(&observed, seconds)?;
-        samples.report(&mut |name, unit, values| figures.many(name, unit, values));
+        samples.report(&mut figures);
         if let Some(path) = &arguments.plot {
             std::fs::write(path, samples.plot())?;
         }
@@ -238,35 +216,10 @@ fn measure(arguments: &Arguments) -> Result<Map<String, Value>> {
         executions(arguments, &mut figures)?;
         everything(arguments, &mut figures)?;
     }
-    Ok(figures.0)
-}
-
-fn compare(figures: &Map<String, Value>, earlier: &Path) -> Result<()> {
-    let earlier: Value = serde_json::from_str(&std::fs::read_to_string(earlier)?)?;
-    println!("\nagainst the last committed run (median then, now):");
-    for (name, now) in figures {
-        let then = earlier[name]["median"].as_f64().unwrap_or(f64::NAN);
-        println!("{name:52} {then:>12.3} {:>12.3}", number(now, "median"));
-    }
-    Ok(())
+    Ok(figures)
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = measure(&arguments).and_then(|figures| {
-        if let Some(earlier) = arguments.compare.as_ref().filter(|path| path.exists()) {
-            compare(&figures, earlier)?;
-        }
-        if let Some(path) = &arguments.save {
-            std::fs::write(path, serde_json::to_string_pretty(&figures)? + "\n")?;
-        }
-        Ok(())
-    });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("footprint: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    arguments.keep.finish("footprint", measure(&arguments))
 }

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use std::io::Result;
 use std::time::{Duration, Instant};
 
+use osquery_ebpf_tests::figures::Figures;
+
 use crate::observed::{Observed, done};
 
 /// Between two looks.
@@ -62,12 +64,12 @@ pub fn run(observed: &Observed, seconds: f64) -> Result<Samples> {
 }
 
 impl Samples {
-    pub fn report(&self, figure: &mut dyn FnMut(&str, &str, Vec<f64>)) {
+    pub fn report(&self, figures: &mut Figures) {
         let of = |value: Value| self.samples.iter().map(value).collect::<Vec<f64>>();
-        figure("soak: resident", "MiB", of(|sample| sample.resident));
-        figure("soak: CPU (of one core)", "%", of(|sample| sample.cpu_percent));
-        figure("soak: events held", "events", of(|sample| sample.held));
-        figure("soak: lost", "events", vec![self.lost]);
+        figures.many("soak: resident", "MiB", of(|sample| sample.resident));
+        figures.many("soak: CPU (of one core)", "%", of(|sample| sample.cpu_percent));
+        figures.many("soak: events held", "events", of(|sample| sample.held));
+        figures.one("soak: lost", "events", self.lost);
     }
 
     /// Three curves over the same time, each with a scale of its own, as SVG.
