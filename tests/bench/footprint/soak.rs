@@ -9,12 +9,22 @@ use osquery_ebpf_tests::figures::Figures;
 
 use crate::observed::{Observed, done};
 
+#[cfg(test)]
+mod tests;
+
 /// Between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks between two queries for everything there is.
 const QUERY_EVERY: usize = 10;
 /// Rest of the load between two rounds of each kind, in seconds: some hundred events a second.
 const REST: f64 = 0.02;
+
+/// Where the curves begin in the picture; the labels of their axes stand left of that.
+const LEFT: f64 = 76.0;
+/// Between such a label and its axis.
+const GAP: f64 = 6.0;
+/// From here on, what is behind the point says nothing in a label.
+const WHOLE: f64 = 1000.0;
 
 /// What was seen at one look.
 struct Sample {
@@ -63,6 +73,11 @@ pub fn run(observed: &Observed, seconds: f64) -> Result<Samples> {
     Ok(Samples { samples, lost: change("lost_ring") + change("lost_missed") })
 }
 
+/// How the top of an axis is told.
+fn label(most: f64) -> String {
+    if most >= WHOLE { format!("{most:.0}") } else { format!("{most:.1}") }
+}
+
 impl Samples {
     pub fn report(&self, figures: &mut Figures) {
         let of = |value: Value| self.samples.iter().map(value).collect::<Vec<f64>>();
@@ -76,7 +91,6 @@ impl Samples {
     pub fn plot(&self) -> String {
         const WIDTH: f64 = 720.0;
         const HEIGHT: f64 = 120.0;
-        const LEFT: f64 = 60.0;
         let curves: [(&str, &str, Value); 3] = [
             ("resident memory, MiB", "#1f77b4", |sample| sample.resident),
             ("CPU, % of one core", "#d62728", |sample| sample.cpu_percent),
@@ -106,14 +120,15 @@ impl Samples {
             let _ = write!(
                 svg,
                 "<text x=\"{LEFT}\" y=\"{:.0}\">{title}</text>\n\
-                 <text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">{most:.1}</text>\n\
+                 <text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">{}</text>\n\
                  <text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">0</text>\n\
                  <path d=\"M{LEFT},{top} v{HEIGHT} h{WIDTH}\" fill=\"none\" stroke=\"#999\"/>\n\
                  <polyline fill=\"none\" stroke=\"{colour}\" points=\"{}\"/>\n",
                 top - 8.0,
-                LEFT - 6.0,
+                LEFT - GAP,
                 top + 10.0,
-                LEFT - 6.0,
+                label(most),
+                LEFT - GAP,
                 top + HEIGHT,
                 points.join(" ")
             );
