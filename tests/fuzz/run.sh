@@ -16,7 +16,8 @@ out=${CARGO_TARGET_DIR:-target}/fuzz
 mkdir -p "$out/broken"
 triple=$(rustc -vV | sed -n 's/^host: //p')
 
-# What cargo-fuzz gives, without the sanitizers, which only a nightly compiler has.
+# What cargo-fuzz gives, without AddressSanitizer: the stable compiler has it behind a switch that is not
+# stable, and `make sanitize` runs the tests of the libraries under it.
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing"
