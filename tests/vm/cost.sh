@@ -8,20 +8,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-readonly NO_KERNEL=3
-readonly CACHE=target/vm/kernels
-
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-suites=("$@")
-[ ${#suites[@]} -gt 0 ] || suites=(bullseye bookworm bookworm-backports sid)
+. tests/vm/build.sh
 
-cargo test --locked --package osquery-ebpf-probes --lib --no-run >"$work/build" 2>&1 || {
-    cat "$work/build" >&2
-    exit 1
-}
-binary=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$work/build" | tail -n 1)
-strip --strip-debug -o "$work/probes-tests" "$binary"
+suites=("$@")
+[ ${#suites[@]} -gt 0 ] || suites=("${SUITES_ALL[@]}")
+
+build_probes_tests
 cat >"$work/script" <<'SCRIPT'
 #!/bin/sh
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -29,7 +23,6 @@ exec probes-tests bpf::tests::root::cost --ignored --nocapture --test-threads=1 
 SCRIPT
 
 mkdir -p "$CACHE"
-worst=0
 for suite in "${suites[@]}"; do
     log=target/vm/$suite.cost.log
     status=0
@@ -43,10 +36,6 @@ for suite in "${suites[@]}"; do
         sed -n 's/^.*::cost //p' "$log"
         [ "$status" -eq 0 ] || echo "    FAILED ($status): see $log and $log.broken"
     fi
-    # As bad as the worst: a failed test before a broken machine before a missing kernel.
-    case "$status $worst" in
-    "0 "* | "$NO_KERNEL "[!0]* | "70 1") ;;
-    *) worst=$status ;;
-    esac
+    worse "$status"
 done
 exit "$worst"

@@ -17,8 +17,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-readonly FAILED=1 NO_KERNEL=3 BROKEN=70
-readonly CACHE=target/vm/kernels
 readonly INSTRUCTIONS=tests/vm/instructions.txt
 # One kind of test takes two minutes at most where two machines have a CPU each, and twice that where
 # others want the CPUs too.
@@ -41,12 +39,18 @@ readonly GROUPS_ALL=(
 )
 # Those of the connector start tools that the machines do not have.
 readonly GROUPS_DEFAULT="size process socket fanotify audit clock"
+# Those that are a script, NAME.guest.sh, which runs the program itself in a machine of its own.
+readonly GROUPS_GUEST="audit clock"
+is_guest() { # NAME
+    [[ " $GROUPS_GUEST " == *" $1 "* ]]
+}
 
 work=$(mktemp -d)
 trap 'jobs -pr | xargs -r kill 2>/dev/null || true; rm -rf "$work"' EXIT
+. tests/vm/build.sh
 
 suites=("$@")
-[ ${#suites[@]} -gt 0 ] || suites=(bullseye bookworm bookworm-backports sid)
+[ ${#suites[@]} -gt 0 ] || suites=("${SUITES_ALL[@]}")
 
 wanted=() probes=() apart=()
 for group in "${GROUPS_ALL[@]}"; do
@@ -56,35 +60,19 @@ for group in "${GROUPS_ALL[@]}"; do
     esac
 done
 for group in "${wanted[@]}"; do
-    case $group in
-    audit:* | clock:*) apart+=("$group") ;;
-    *) probes+=("$group") ;;
-    esac
+    if is_guest "${group%%:*}"; then apart+=("$group"); else probes+=("$group"); fi
 done
 
 # The program, and Debian's tools to look at audit with, which run by the loader beside them.
 files_apart=()
 if [ ${#apart[@]} -gt 0 ]; then
-    if ! cargo build --locked --package osquery-ebpf >"$work/build" 2>&1; then
-        cat "$work/build" >&2
-        exit $FAILED
-    fi
-    built=${CARGO_TARGET_DIR:-target}/$(rustc -vV | sed -n 's/^host: //p')/debug/osquery-ebpf
-    strip --strip-debug -o "$work/osquery-ebpf" "$built"
+    build_program
     tools=("$(command -v auditctl)" "$(command -v setpriv)")
     mapfile -t libraries < <(ldd "${tools[@]}" | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p' | sort -u)
     files_apart=(tests/vm/claims.sh "$work/osquery-ebpf" "${tools[@]}" "${libraries[@]}" /lib64/ld-linux-x86-64.so.2)
 fi
 
-# The test binary, without what only a debugger needs: it is copied into every machine's memory.
-if [ ${#probes[@]} -gt 0 ]; then
-    if ! cargo test --locked --package osquery-ebpf-probes --lib --no-run >"$work/build" 2>&1; then
-        cat "$work/build" >&2
-        exit $FAILED
-    fi
-    binary=$(sed -n 's/^ *Executable .*(\(.*\))$/\1/p' "$work/build" | tail -n 1)
-    strip --strip-debug -o "$work/probes-tests" "$binary"
-fi
+if [ ${#probes[@]} -gt 0 ]; then build_probes_tests; fi
 
 # A file system as disks have it: that of the machines is in memory.
 truncate -s 16M "$work/ext4.image"
@@ -200,21 +188,12 @@ tell() {
             printf "$line" "$suite" "$release" "$name" "$tier" "the machine broke: $(grep '^test ' <<<"$output" | tail -n 1) (see $log.broken)"
         fi
         sed -n '/^failures:$/,$s/^    \([a-z_0-9:]*::root::[a-z_0-9:]*\)$/    \1/p' <<<"$output" | sort -u
-        case $name in audit | clock) sed -n 's/^test \(.*\) \.\.\. FAILED$/    \1/p' <<<"$output" ;; esac
+        if is_guest "$name"; then sed -n 's/^test \(.*\) \.\.\. FAILED$/    \1/p' <<<"$output"; fi
     done
 }
 
 mkdir -p "$CACHE"
 declare -A pending=()
-worst=0
-worse() {
-    case $1 in
-    0) ;;
-    "$NO_KERNEL") [ "$worst" -ne 0 ] || worst=$NO_KERNEL ;;
-    "$BROKEN") [ "$worst" -eq $FAILED ] || worst=$BROKEN ;;
-    *) worst=$FAILED ;;
-    esac
-}
 reap() {
     local pid status=0
     wait -n -p pid "${!pending[@]}" || status=$?
