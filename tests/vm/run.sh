@@ -13,10 +13,11 @@
 # instructions.txt instead of comparing.
 #
 # Exit status: 0, all passed. 1: a test failed. 70: no test failed, but a machine broke. 3: neither,
-# but a kernel could not be had.
+# but a kernel could not be had. 2: nothing was run, VM_GROUPS names what is not there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+readonly UNKNOWN=2
 readonly INSTRUCTIONS=tests/vm/instructions.txt
 # One kind of test takes two minutes at most where two machines have a CPU each, and twice that where
 # others want the CPUs too.
@@ -51,6 +52,14 @@ trap 'jobs -pr | xargs -r kill 2>/dev/null || true; rm -rf "$work"' EXIT
 
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=("${SUITES_ALL[@]}")
+
+known=("${GROUPS_ALL[@]%%:*}")
+for name in ${VM_GROUPS:-}; do
+    if [[ " ${known[*]} " != *" $name "* ]]; then
+        echo "run.sh: VM_GROUPS: there are no tests of $name, but of: $(printf '%s\n' "${known[@]}" | uniq | paste -sd' ')" >&2
+        exit $UNKNOWN
+    fi
+done
 
 wanted=() probes=() apart=()
 for group in "${GROUPS_ALL[@]}"; do
