@@ -80,9 +80,13 @@ mod root {
         let service = serve("{}", arguments);
         let pid = service.program.0.id();
         let threads = threads(pid);
-        assert!(threads.len() > 3, "{threads:?}");
-        for thread in threads {
-            assert_confined(&status(&thread), KEPT.intersection(own()));
+        // One that served a connection may have ended since.
+        let there =
+            threads.iter().filter_map(|thread| fs::read_to_string(thread.join("status")).ok());
+        let there: Vec<String> = there.collect();
+        assert!(there.len() > 3, "{threads:?}");
+        for thread in there {
+            assert_confined(&thread, KEPT.intersection(own()));
         }
         let children = children(pid);
         let [helper] = children.as_slice() else { panic!("one helper expected: {children:?}") };

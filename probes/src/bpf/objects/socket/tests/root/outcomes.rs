@@ -305,7 +305,9 @@ fn interrupted(address: SocketAddr, flags: i32) -> (u32, i32) {
     let (send, receive) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         let client = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        sockopt::set_tcp_user_timeout(&client, 500).unwrap();
+        // Longer than the thread may have to wait for a CPU before it calls again: else that call would
+        // have the answer itself.
+        sockopt::set_tcp_user_timeout(&client, 3000).unwrap();
         // SAFETY: it only asks which thread this is.
         send.send((here(), unsafe { libc::pthread_self() })).unwrap();
         rustix::net::connect(&client, &address).unwrap_err().raw_os_error()
