@@ -3,8 +3,8 @@
 #
 #   run.sh [SUITE…]      (default: every suite that fetch-kernels.sh knows)
 #
-# Prints one line for each kernel, kind of test and tier (how socket calls are seen). The full output
-# is left in target/vm/SUITE.log.
+# Prints one line for each kernel, kind of test and tier (how socket calls are seen), and at the end
+# what failed tests said. The full output is left in target/vm/SUITE.log.
 #
 # How much of each program the kernel's verifier looks at is compared with instructions.txt, beside
 # this: a program that takes more than a fifth more than before, or is not there, is a failed test.
@@ -19,6 +19,8 @@ cd "$(dirname "$0")/../.."
 
 readonly UNKNOWN=2
 readonly INSTRUCTIONS=tests/vm/instructions.txt
+# Of what failed tests of one kind said, this much is told at the end.
+readonly SAID_LINES=80
 # One kind of test takes two minutes at most where two machines have a CPU each, and twice that where
 # others want the CPUs too.
 readonly GROUP_SECONDS=450
@@ -198,7 +200,28 @@ tell() {
         fi
         sed -n '/^failures:$/,$s/^    \([a-z_0-9:]*::root::[a-z_0-9:]*\)$/    \1/p' <<<"$output" | sort -u
         if is_guest "$name"; then sed -n 's/^test \(.*\) \.\.\. FAILED$/    \1/p' <<<"$output"; fi
+        if ! grep -q '^test result: ok' <<<"$output"; then
+            {
+                printf '\n%s, %s, tier %s:\n' "$suite" "$name" "$tier"
+                said "$name" <<<"$output" | tail -n "$SAID_LINES"
+            } >>"$work/failed"
+        fi
     done
+    if [ -s "$log.broken" ]; then
+        { printf '\n%s, its machines:\n' "$suite"; tail -n "$SAID_LINES" "$log.broken"; } >>"$work/failed"
+    fi
+}
+
+# NAME: what failed said, of the output of a kind of test: what the tests left, or the end of it all
+# where there is no such thing (a script, or tests that did not end).
+said() {
+    local output
+    output=$(cat)
+    if is_guest "$1" || ! grep -q '^failures:$' <<<"$output"; then
+        echo "$output"
+    else
+        sed -n '/^failures:$/,/^test result:/p' <<<"$output"
+    fi
 }
 
 mkdir -p "$CACHE"
@@ -207,7 +230,10 @@ reap() {
     local pid status=0
     wait -n -p pid "${!pending[@]}" || status=$?
     tell "${pending[$pid]}" "$status"
-    [ "$status" -eq $NO_KERNEL ] || compare "${pending[$pid]}" || status=$FAILED
+    if [ "$status" -ne $NO_KERNEL ] && ! compare "${pending[$pid]}" >"$work/grown"; then
+        status=$FAILED
+        { printf '\n%s:\n' "${pending[$pid]}"; cat "$work/grown"; } | tee -a "$work/failed"
+    fi
     unset "pending[$pid]"
     worse "$status"
 }
@@ -218,4 +244,9 @@ for suite in "${suites[@]}"; do
     pending[$!]=$suite
 done
 while [ ${#pending[@]} -gt 0 ]; do reap; done
+# Last, where whoever sees but the end of a long run's output sees it.
+if [ -s "$work/failed" ]; then
+    echo "What failed:"
+    cat "$work/failed"
+fi
 exit "$worst"
