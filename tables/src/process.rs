@@ -13,6 +13,7 @@ use osquery_ebpf_probes::event::{ProcessKey, Task};
 use osquery_ebpf_probes::proc::ProcProcess;
 
 use crate::identity::Identity;
+use crate::record::{Place, Who};
 
 mod one;
 mod slab;
@@ -171,17 +172,10 @@ impl ProcessCache {
         process.creator = creator;
         process.parent_pid = task.parent_pid.or(process.parent_pid);
         process.ns_pid = task.ns_pid.or(process.ns_pid);
-        let Inherited { creds, auid, namespaces, cgroup_id, .. } = *process.inherited;
-        let told = (
-            task.creds.or(creds),
-            task.auid.or(auid),
-            task.namespaces.or(namespaces),
-            task.cgroup_id.or(cgroup_id),
-        );
-        if told != (creds, auid, namespaces, cgroup_id) {
-            self.change(slot, |own| {
-                (own.creds, own.auid, own.namespaces, own.cgroup_id) = told;
-            });
+        let Inherited { who, place, .. } = *process.inherited;
+        let told = (Who::of(task).or(who), Place::of(task).or(place));
+        if told != (who, place) {
+            self.change(slot, |own| (own.who, own.place) = told);
         }
         self.set_cgroup(slot, task.cgroup.as_deref());
         self.set_cwd(slot, task.cwd.as_deref());
@@ -231,37 +225,49 @@ impl ProcessCache {
         self.make_room(0);
     }
 
+    /// Who and where a process is: as its task says, else as is known.
+    pub fn who_and_where(&self, task: &Task, slot: Option<Slot>) -> (Who, Place) {
+        let (who, place) = (Who::of(task), Place::of(task));
+        match slot.and_then(|slot| self.get(slot)) {
+            Some(process) => (who.or(process.inherited.who), place.or(process.inherited.place)),
+            None => (who, place),
+        }
+    }
+
     /// Where a process works from now on.
     pub fn set_cwd(&mut self, slot: Slot, cwd: Option<&[u8]>) {
-        let Some(cwd) = cwd else { return };
-        if self.slab.get(slot).is_some_and(|process| process.inherited.cwd.as_deref() != Some(cwd))
-        {
-            let shared = self.share(cwd);
-            self.change(slot, |own| own.cwd = Some(shared));
+        if let Some(cwd) = self.news(slot, cwd, |known| known.cwd.as_deref()) {
+            self.change(slot, |own| own.cwd = Some(cwd));
         }
     }
 
     /// The terminal of a process from now on.
     pub fn set_tty(&mut self, slot: Slot, tty: Option<&[u8]>) {
-        let Some(tty) = tty else { return };
-        if self.slab.get(slot).is_some_and(|process| process.inherited.tty.as_deref() != Some(tty))
-        {
-            let shared = self.share(tty);
-            self.change(slot, |own| own.tty = Some(shared));
+        if let Some(tty) = self.news(slot, tty, |known| known.tty.as_deref()) {
+            self.change(slot, |own| own.tty = Some(tty));
         }
     }
 
     fn set_cgroup(&mut self, slot: Slot, cgroup: Option<&[u8]>) {
-        let Some(cgroup) = cgroup else { return };
-        let known = |process: &Process| process.inherited.cgroup.as_deref() == Some(cgroup);
-        if self.slab.get(slot).is_some_and(|process| !known(process)) {
-            let container = crate::container::id(cgroup).map(|id| self.share(id));
-            let shared = self.share(cgroup);
+        if let Some(cgroup) = self.news(slot, cgroup, |known| known.cgroup.as_deref()) {
+            let container = crate::container::id(&cgroup).map(|id| self.share(id));
             self.change(slot, |own| {
-                own.cgroup = Some(shared);
+                own.cgroup = Some(cgroup);
                 own.container = container;
             });
         }
+    }
+
+    /// What is told of a process, to be shared, unless it is what is known.
+    fn news(
+        &mut self,
+        slot: Slot,
+        told: Option<&[u8]>,
+        known: fn(&Inherited) -> Option<&[u8]>,
+    ) -> Option<Shared> {
+        let told = told?;
+        let process = self.slab.get(slot)?;
+        (known(&process.inherited) != Some(told)).then(|| self.share(told))
     }
 
     /// Gives a process its own of what it had from its creator. Strings that come new are counted
@@ -319,8 +325,8 @@ impl ProcessCache {
         let mut task = found.to_task();
         if let Some(process) = self.slab.get(slot) {
             let known = &process.inherited;
-            task.creds = known.creds.or(task.creds);
-            task.namespaces = known.namespaces.or(task.namespaces);
+            task.creds = known.who.creds.or(task.creds);
+            task.namespaces = known.place.namespaces.or(task.namespaces);
             task.cgroup = if known.cgroup.is_some() { None } else { task.cgroup };
             task.cwd = if known.cwd.is_some() { None } else { task.cwd };
             task.exe = None;

@@ -4,7 +4,7 @@
 //! pool strings, since few distinct groups occur. Unknown numbers are [`NONE`] or a clear flag bit.
 
 use osquery_ebpf_probes::event::{
-    Creds, EventKind, FileAction, FileObject, Namespaces, SocketAction, SourceKind,
+    Creds, EventKind, FileAction, FileObject, Namespaces, SocketAction, SourceKind, Task,
 };
 
 use crate::pool::Text;
@@ -225,11 +225,40 @@ pub struct Who {
     pub auid: Option<u32>,
 }
 
+impl Who {
+    /// As a task says.
+    pub const fn of(task: &Task) -> Self {
+        Self { creds: task.creds, auid: task.auid }
+    }
+
+    /// What is not known taken from another.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { creds: self.creds.or(other.creds), auid: self.auid.or(other.auid) }
+    }
+}
+
 /// Where a process is. Few distinct ones occur.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Place {
     pub namespaces: Option<Namespaces>,
     pub cgroup_id: Option<u64>,
+}
+
+impl Place {
+    /// As a task says.
+    pub const fn of(task: &Task) -> Self {
+        Self { namespaces: task.namespaces, cgroup_id: task.cgroup_id }
+    }
+
+    /// What is not known taken from another.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            namespaces: self.namespaces.or(other.namespaces),
+            cgroup_id: self.cgroup_id.or(other.cgroup_id),
+        }
+    }
 }
 
 impl Record for ProcessRecord {

@@ -16,7 +16,7 @@ use crate::identity::{Identity, ProcessId};
 use crate::options::Options;
 use crate::pending::{Connects, Files};
 use crate::process::{ProcessCache, Slot};
-use crate::record::{ExitRecord, FileRecord, NONE, ProcessRecord, SocketRecord, Who, pack};
+use crate::record::{ExitRecord, FileRecord, NONE, Place, ProcessRecord, SocketRecord, Who, pack};
 use crate::segment::Keys;
 use crate::statistics::{Statistics, What};
 use crate::store::Store;
@@ -99,6 +99,7 @@ struct Actor {
     slot: Option<Slot>,
     keys: Keys,
     who: Who,
+    place: Place,
 }
 
 impl State {
@@ -205,6 +206,7 @@ impl State {
         let parent = self.parent(task, slot, *time_ns);
         let process = slot.and_then(|slot| self.cache.get(slot));
         let id = process.and_then(|process| process.id);
+        let (who, place) = self.cache.who_and_where(task, slot);
         Actor {
             slot,
             keys: Keys {
@@ -213,10 +215,8 @@ impl State {
                 process_id: id.map_or(0, |id| id.0),
                 ..Keys::unknown(base.unix_s(*time_ns))
             },
-            who: Who {
-                creds: task.creds.or_else(|| process?.inherited.creds),
-                auid: task.auid.or_else(|| process?.inherited.auid),
-            },
+            who,
+            place,
         }
     }
 

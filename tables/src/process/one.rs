@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use osquery_ebpf_probes::event::{Creds, Namespaces, ProcessKey};
+use osquery_ebpf_probes::event::ProcessKey;
 
 use super::Slot;
 use crate::identity::{Identity, ProcessId};
+use crate::record::{Place, Who};
 
 /// Argument bytes kept of one process, for the columns that tell of other processes. An exec's own
 /// row has all that its source collected.
@@ -46,10 +47,8 @@ impl Image {
 /// whole families. What is not known is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inherited {
-    pub creds: Option<Creds>,
-    pub auid: Option<u32>,
-    pub namespaces: Option<Namespaces>,
-    pub cgroup_id: Option<u64>,
+    pub who: Who,
+    pub place: Place,
     pub cwd: Option<Shared>,
     pub cgroup: Option<Shared>,
     pub container: Option<Shared>,

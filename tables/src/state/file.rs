@@ -41,11 +41,7 @@ impl State {
         }
         let process = actor.slot.and_then(|slot| self.cache.get(slot));
         let partial = process.is_none_or(|process| process.partial);
-        let mnt_ns = event
-            .task
-            .namespaces
-            .or_else(|| process?.inherited.namespaces)
-            .map(|spaces| spaces.mnt);
+        let mnt_ns = actor.place.namespaces.map(|spaces| spaces.mnt);
         // fanotify's names are found by handle from where we are.
         let on_host = event.source == SourceKind::Fanotify
             || (mnt_ns.is_some() && mnt_ns == batch.host_mnt_ns);

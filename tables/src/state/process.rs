@@ -11,7 +11,7 @@ use osquery_ebpf_probes::proc::ProcProcess;
 
 use super::{Batch, Parent, State};
 use crate::process::{Child, Image, ProcessCache, Slot};
-use crate::record::{ExitRecord, NONE, Packed, Place, ProcessRecord, Who, flag, pack, pack_short};
+use crate::record::{ExitRecord, NONE, Packed, ProcessRecord, flag, pack, pack_short};
 use crate::segment::{Ancestor, Keys, MAX_ANCESTRY, Segment};
 
 /// Lineages that the open segment has already.
@@ -287,14 +287,8 @@ impl State {
         let cut = exec.map(|exec| exec.truncated).unwrap_or_default();
         let bit = |is: bool, bit: u16| if is { bit } else { 0 };
         let pool = &mut segment.pool;
-        let who = Packed::who(&Who {
-            creds: task.creds.or_else(|| process?.inherited.creds),
-            auid: task.auid.or_else(|| process?.inherited.auid),
-        });
-        let place = Packed::place(&Place {
-            namespaces: task.namespaces.or_else(|| process?.inherited.namespaces),
-            cgroup_id: task.cgroup_id.or_else(|| process?.inherited.cgroup_id),
-        });
+        let (who, place) = cache.who_and_where(task, subject.slot);
+        let (who, place) = (Packed::who(&who), Packed::place(&place));
         let image_args =
             process.and_then(|process| process.image_at(event.time_ns).args.as_deref());
         let args = if exec.is_some() { executed.args } else { image_args };

@@ -8,7 +8,7 @@ use osquery_ebpf_probes::event::{
 
 use super::{Batch, State};
 use crate::pool::{Pool, Text};
-use crate::record::{Address, Outcome, Packed, Place, SocketRecord, flag, pack, pack_short};
+use crate::record::{Address, Outcome, Packed, SocketRecord, flag, pack, pack_short};
 use crate::segment::Keys;
 use crate::statistics::What;
 
@@ -86,11 +86,7 @@ impl State {
         }
         let process = actor.slot.and_then(|slot| self.cache.get(slot));
         let args = process.and_then(|process| process.image_at(time).args.as_deref());
-        let place = Packed::place(&Place {
-            namespaces: event.task.namespaces.or_else(|| process?.inherited.namespaces),
-            cgroup_id: event.task.cgroup_id.or_else(|| process?.inherited.cgroup_id),
-        });
-        let who = Packed::who(&actor.who);
+        let (who, place) = (Packed::who(&actor.who), Packed::place(&actor.place));
         let (segment, _) = self.sockets.open();
         let pool = &mut segment.pool;
         let chosen = match fate {
