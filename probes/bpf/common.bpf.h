@@ -58,7 +58,8 @@ static __always_inline u64 wakeup_flags(void)
 	return past < WAKEUP_WINDOW ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-/* Not 0: nothing has come for a while, and the reader sleeps until it is woken. It has this mapped.
+/*
+ * Not 0: nothing has come for a while, and the reader sleeps until it is woken. It has this mapped.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

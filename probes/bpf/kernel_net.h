@@ -30,6 +30,7 @@ enum {
 
 /* uapi/asm-generic/errno.h, and include/linux/errno.h: the latter never reach a caller. */
 enum {
+	ENOENT = 2,
 	EINTR = 4,
 	ECONNABORTED = 103,
 	EISCONN = 106,

@@ -225,8 +225,12 @@ static __always_inline void settle(struct connection *conn, struct sock *sk)
 {
 	u64 key = (u64)sk;
 	struct connection last = *conn;
+	long failed = bpf_map_delete_elem(&connections, &key);
 
-	if (bpf_map_delete_elem(&connections, &key))
+	/* Else nobody took it: since 6.15, a bucket may not be locked in time. */
+	if (failed && failed != -ENOENT)
+		count(WIRE_CONNECTION, WIRE_LOST_STATE);
+	if (failed)
 		return;
 	if (last.outcome == OUTCOME_FAILED)
 		report_connection(&last, sk, last.error);

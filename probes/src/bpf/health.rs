@@ -4,7 +4,6 @@
 use super::collector::Tally;
 use super::counters::{Counters, Counts};
 use super::exclude;
-
 use super::libbpf::{Refused, Table};
 use super::loader::{self, Decision, HostFacts, Lane, Part};
 use super::probe::{Duty, ObjectSpec, Tier};

@@ -169,7 +169,8 @@ impl Watch {
             Body::Connection(connection) => connection.id == id,
             _ => false,
         };
-        until("a connect is answered", || {
+        let in_vain = || format!("a connect is answered; {:#?}", self.health());
+        until_or(in_vain, || {
             let events = self.events(|event| event.task.tid == tid && of(event));
             let answers: Vec<_> = events
                 .iter()
@@ -189,13 +190,18 @@ impl Watch {
 }
 
 /// Asks until there is an answer.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_or(|| what.to_owned(), ask)
+}
+
+/// The same; what to say if there is none is asked for then.
+fn until_or<T>(in_vain: impl Fn() -> String, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Instant::now() < deadline, "in vain: {what}");
+        assert!(Instant::now() < deadline, "in vain: {}", in_vain());
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }
