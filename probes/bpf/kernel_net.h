@@ -24,6 +24,7 @@ enum {
 
 	TCP_ESTABLISHED = 1,
 	TCP_SYN_SENT = 2,
+	TCP_SYN_RECV = 3,
 	TCP_CLOSE = 7,
 	TCP_LISTEN = 10,
 };

@@ -32,7 +32,10 @@ enum wire_outcome {
 	WIRE_PRODUCED = 0,
 	/* The ring had no room. */
 	WIRE_LOST_RING = 1,
-	/* In-flight state had no room, or was overwritten by a program that preempted this one. */
+	/*
+	 * In-flight state had no room, or was overwritten by a program that preempted this one; or
+	 * it is over, and how it ended was not seen.
+	 */
 	WIRE_LOST_STATE = 2,
 	/* Left out as asked. */
 	WIRE_FILTERED = 3,

@@ -21,9 +21,9 @@ readonly UNKNOWN=2
 readonly INSTRUCTIONS=tests/vm/instructions.txt
 # Of what failed tests of one kind said, this much is told at the end.
 readonly SAID_LINES=80
-# One kind of test takes two minutes at most where two machines have a CPU each, and twice that where
-# others want the CPUs too.
-readonly GROUP_SECONDS=450
+# One kind of test takes two minutes at most where two machines have a CPU each, and five where four
+# share two.
+readonly GROUP_SECONDS=600
 # Kind of test : tier (- where there is but one) : which tests of the probes crate it is. What is
 # skipped takes minutes when emulated, or wants python, or modules that are not loaded here.
 readonly GROUPS_ALL=(

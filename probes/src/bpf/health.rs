@@ -48,6 +48,22 @@ impl Kept {
         self.decisions().any(|decision| decision.duty.name == duty.name)
     }
 
+    /// How often the kernel skipped a program that is covered.
+    #[cfg(test)]
+    pub fn skipped(&self, program: &str) -> u64 {
+        self.parts.iter().map(|part| part.loaded.misses(program)).sum()
+    }
+
+    /// Detaches the programs of one duty, as if the kernel never ran them.
+    #[cfg(test)]
+    pub fn detach_duty(&mut self, name: &str) {
+        for decision in self.parts.iter_mut().flat_map(|part| &mut part.decisions) {
+            if decision.duty.name == name {
+                decision.attached = None;
+            }
+        }
+    }
+
     fn decisions(&self) -> impl Iterator<Item = &Decision> {
         self.parts.iter().flat_map(|part| &part.decisions)
     }
@@ -130,7 +146,9 @@ impl Kept {
                 tiers.push(working.chosen.tier);
                 for program in &working.chosen.programs {
                     health.probes_attached += 1;
-                    health.lost_missed += part.loaded.misses(program.name);
+                    if !program.covered {
+                        health.lost_missed += part.loaded.misses(program.name);
+                    }
                 }
             }
         }

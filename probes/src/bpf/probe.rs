@@ -58,12 +58,14 @@ pub struct Program {
     /// Whether the candidate does without it where the kernel lacks the hook: then it lacks what
     /// there would be to see, too.
     pub optional: bool,
+    /// Whether another program sees what the kernel skips this one at, so that nothing is missed.
+    pub covered: bool,
 }
 
 impl Program {
     /// One that its candidate cannot do without.
     pub const fn new(name: &'static str, hook: Hook) -> Self {
-        Self { name, hook, optional: false }
+        Self { name, hook, optional: false, covered: false }
     }
 }
 

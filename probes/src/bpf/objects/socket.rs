@@ -52,6 +52,18 @@ const fn mptcp(program: &'static str, name: &'static str, args: usize) -> Progra
     Program { optional: true, ..function(program, name, args) }
 }
 
+const fn state(program: &'static str) -> Program {
+    let hook = Hook::BtfTracepoint { name: "inet_sock_set_state", args: 3 };
+    Program { covered: true, ..Program::new(program, hook) }
+}
+
+static ENDS: [Candidate; 1] = [Candidate {
+    programs: &[Program::new(
+        "destroy_sock",
+        Hook::BtfTracepoint { name: "tcp_destroy_sock", args: 1 },
+    )],
+}];
+
 static CONNECT: [Candidate; 2] = [
     Candidate {
         programs: &[
@@ -153,16 +165,15 @@ const fn call(name: &'static str, candidates: &'static [Candidate]) -> Duty {
     Duty { name, kinds: &[EventKind::Socket], wanted: |_| true, candidates }
 }
 
-static DUTIES: [Duty; 6] = [
+static DUTIES: [Duty; 7] = [
     call(
         "states",
         &[Candidate {
-            programs: &[Program::new(
-                "set_state",
-                Hook::BtfTracepoint { name: "inet_sock_set_state", args: 3 },
-            )],
+            // In this order: the second looks after what the first was skipped at.
+            programs: &[state("set_state"), state("set_state_again")],
         }],
     ),
+    call("ends", &ENDS),
     call("connect", &CONNECT),
     call("bind", &BIND),
     call("listen", &LISTEN),

@@ -5,6 +5,7 @@ mod root {
     mod bounds;
     mod callers;
     mod compare;
+    mod missed;
     mod outcomes;
     mod unix;
     mod watch;
@@ -380,11 +381,11 @@ mod root {
             (TierWish::Functions | TierWish::Auto, "fentry") => {
                 assert!(!missed, "{}", health.reason);
                 // Two of them are for MPTCP, which a kernel may be built without.
-                assert!((28..=30).contains(&health.probes_attached), "{health:?}");
+                assert!((30..=32).contains(&health.probes_attached), "{health:?}");
             }
             (TierWish::Calls | TierWish::Auto, "tracepoint") => {
                 assert!(missed, "{}", health.reason);
-                assert_eq!(health.probes_attached, 17, "{health:?}");
+                assert_eq!(health.probes_attached, 19, "{health:?}");
             }
             (asked, got) => panic!("{asked:?} was asked for, {got} is in force: {}", health.reason),
         }
@@ -410,8 +411,8 @@ mod root {
             assert_eq!((health.tier, health.probes_failed), ("fentry", 0), "{health:?}");
             return;
         }
-        // The kernel's own tracepoint of TCP states is all there is.
-        assert_eq!((health.tier, health.probes_attached), ("tp_btf", 1), "{health:?}");
+        // The kernel's own tracepoints of TCP are all there is.
+        assert_eq!((health.tier, health.probes_attached), ("tp_btf", 3), "{health:?}");
         assert_eq!(health.probes_failed, 5, "{health:?}");
         let of = "connect, bind, listen, accept, send: ";
         let why = format!("{of}this kernel attaches no programs to functions: ");

@@ -34,15 +34,15 @@ static NARROW: ObjectSpec = with_room(&[("calls", 1), ("connections", 1), ("peer
 /// Room for what the rest of the host does meanwhile.
 static SMALL: ObjectSpec = with_room(&[("calls", 64), ("connections", 128), ("peers", 1)]);
 
-struct Narrow {
-    recorder: Arc<Recorder>,
+pub struct Narrow {
+    pub recorder: Arc<Recorder>,
     // Detached before the collector stops.
-    kept: Kept,
-    collector: Collector,
+    pub kept: Kept,
+    pub collector: Collector,
 }
 
 impl Narrow {
-    fn start(spec: &'static ObjectSpec) -> Self {
+    pub fn start(spec: &'static ObjectSpec) -> Self {
         let recorder = Arc::new(Recorder::default());
         let host = HostFacts::read().unwrap();
         let mut config = everything();
@@ -53,7 +53,7 @@ impl Narrow {
         Self { recorder, kept, collector }
     }
 
-    fn health(&self) -> KindHealth {
+    pub fn health(&self) -> KindHealth {
         self.kept.health(self.collector.tally()).pop().unwrap()
     }
 

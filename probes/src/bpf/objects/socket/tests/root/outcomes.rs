@@ -1,4 +1,7 @@
 //! What becomes of TCP connections after the call that opened them.
+//!
+//! Some of it a timer finds out, in an interrupt, and some hosts' kernels run no program in interrupts
+//! of certain processes. It is then told when the socket is closed, so these tests close it first.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -26,20 +29,25 @@ pub fn open_to(address: SocketAddr) -> OwnedFd {
     client
 }
 
-/// Waits until the kernel has an answer; 0, or an errno.
-pub fn answer_of(socket: &OwnedFd) -> i32 {
+/// Waits until the kernel has an answer.
+pub fn wait_for_answer(socket: &OwnedFd) {
     assert_eq!(poll(&mut [PollFd::new(socket, PollFlags::OUT)], None).unwrap(), 1);
+}
+
+/// The kernel's answer; 0, or an errno, which the socket no longer has after that.
+pub fn answer_of(socket: &OwnedFd) -> i32 {
+    wait_for_answer(socket);
     sockopt::socket_error(socket).unwrap().map_or_else(rustix::io::Errno::raw_os_error, |()| 0)
 }
 
 /// A listener whose queue is full: the kernel drops what is sent to it, and who connects waits.
-struct Full {
+pub struct Full {
     listener: TcpListener,
     _queued: [TcpStream; 2],
 }
 
 impl Full {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let listener = TcpListener::bind(V4).unwrap();
         // A second call changes the backlog; the queue holds one more than it says.
         rustix::net::listen(&listener, 1).unwrap();
@@ -48,13 +56,22 @@ impl Full {
         Self { listener, _queued: queued }
     }
 
-    fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().unwrap()
     }
 }
 
+/// A connect that nobody answers, which the kernel gives up soon.
+pub fn unanswered(full: &Full) -> OwnedFd {
+    let client = nonblocking();
+    sockopt::set_tcp_user_timeout(&client, 300).unwrap();
+    let error = rustix::net::connect(&client, &full.address()).unwrap_err();
+    assert_eq!(error, rustix::io::Errno::INPROGRESS);
+    client
+}
+
 /// Closing it resets the connection.
-fn reset_on_close(stream: &TcpStream) {
+pub fn reset_on_close(stream: &TcpStream) {
     sockopt::set_socket_linger(stream, Some(Duration::ZERO)).unwrap();
 }
 
@@ -101,24 +118,23 @@ fn an_answer_that_comes_later_has_the_one_who_asked() {
     // is whoever was interrupted.
     drop(full.listener.accept().unwrap());
     assert_eq!(answer_of(&client), 0);
+    let local = local_of(&client);
+    drop(client);
     let answer = watch.answer(here(), &asked);
-    assert_eq!((answer.error, answer.local), (0, Some(local_of(&client))));
+    assert_eq!((answer.error, answer.local), (0, Some(local)));
 }
 
 #[test]
 fn a_connect_that_times_out_is_told_so() {
     let watch = shared();
     let full = Full::new();
-    let client = nonblocking();
-    sockopt::set_tcp_user_timeout(&client, 500).unwrap();
-    let error = rustix::net::connect(&client, &full.address()).unwrap_err();
-    assert_eq!(error, rustix::io::Errno::INPROGRESS);
+    let client = unanswered(&full);
     let local = local_of(&client);
     let asked = watch.sockets(here(), SocketAction::Connect).pop().unwrap();
-    let error = answer_of(&client);
-    assert_eq!(error, libc::ETIMEDOUT);
+    wait_for_answer(&client);
+    drop(client);
     let answer = watch.answer(here(), &asked);
-    assert_eq!((answer.error, answer.local), (error, Some(local)));
+    assert_eq!((answer.error, answer.local), (libc::ETIMEDOUT, Some(local)));
 }
 
 #[test]
@@ -339,11 +355,19 @@ fn a_connect_that_a_signal_interrupts_goes_on_and_is_followed() {
 fn a_connect_that_is_restarted_after_a_signal_is_one_connect() {
     let watch = shared();
     let full = Full::new();
-    let (tid, error) = interrupted(full.address(), libc::SA_RESTART);
-    assert_eq!(error, libc::ETIMEDOUT);
-    let (_, socket) = watch.one(tid, SocketAction::Connect);
-    assert_eq!(socket.remote, inet(full.address()));
-    assert_eq!(watch.answer(tid, &socket).error, libc::ETIMEDOUT);
+    for _ in 0..5 {
+        let missed = watch.health().lost_missed;
+        let (tid, error) = interrupted(full.address(), libc::SA_RESTART);
+        assert_eq!(error, libc::ETIMEDOUT);
+        let (_, socket) = watch.one(tid, SocketAction::Connect);
+        assert_eq!(socket.remote, inet(full.address()));
+        // The call took the error from the socket: if no program ran, nobody knows it any more.
+        if watch.health().lost_missed == missed {
+            assert_eq!(watch.answer(tid, &socket).error, libc::ETIMEDOUT);
+            return;
+        }
+    }
+    panic!("the answer was missed every time: {:#?}", watch.health());
 }
 
 #[test]
