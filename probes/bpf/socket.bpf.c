@@ -42,13 +42,14 @@ static __always_inline void report_unseen(struct sock *sk, u8 action, s32 result
 }
 
 /* In the task that connects; what it was asked for is in `calls`. */
-static __always_inline void on_syn_sent(struct sock *sk)
+static __always_inline void on_syn_sent(struct sock *sk, bool again)
 {
 	u64 thread = bpf_get_current_pid_tgid();
 	u64 key = (u64)sk;
 	struct call *call = bpf_map_lookup_elem(&calls, &thread);
 	struct connection conn = {};
 	bool called = call && call->action == WIRE_SOCKET_CONNECT;
+	bool failed;
 
 	/* Of MPTCP, the connection that is followed is the first TCP connection beneath. */
 	if (socket_protocol(sk) == IPPROTO_MPTCP)
@@ -57,6 +58,8 @@ static __always_inline void on_syn_sent(struct sock *sk)
 		return;
 	/* Where there was an enter, it has counted it. */
 	if (!call && is_quiet())
+		return;
+	if (called && call->flags & CALL_UNFOLLOWED)
 		return;
 	fill_task(&conn.owner, (void *)bpf_get_current_task());
 	fill_remote(&conn.remote, sk);
@@ -71,10 +74,16 @@ static __always_inline void on_syn_sent(struct sock *sk)
 	} else {
 		conn.start = bpf_ktime_get_boot_ns();
 		conn.announced = 1;
-		report_unseen(sk, WIRE_SOCKET_CONNECT, -EINPROGRESS);
 	}
-	if (bpf_map_update_elem(&connections, &key, &conn, BPF_ANY))
+	failed = bpf_map_update_elem(&connections, &key, &conn, BPF_ANY);
+	if (failed) {
 		count(WIRE_CONNECTION, WIRE_LOST_STATE);
+		if (called)
+			call->flags |= CALL_UNFOLLOWED;
+	}
+	/* Where there was no room, it was told the first time. */
+	if (!called && !(again && failed))
+		report_unseen(sk, WIRE_SOCKET_CONNECT, -EINPROGRESS);
 }
 
 static __always_inline void establish(struct connection *conn, struct sock *sk)
@@ -152,7 +161,7 @@ int BPF_PROG(set_state, struct sock *typed, int before, int after)
 	if (!is_tcp(sk))
 		return 0;
 	if (after == TCP_SYN_SENT)
-		on_syn_sent(sk);
+		on_syn_sent(sk, false);
 	else if (after == TCP_ESTABLISHED)
 		on_established(sk);
 	else if (after == TCP_CLOSE)
@@ -164,24 +173,32 @@ int BPF_PROG(set_state, struct sock *typed, int before, int after)
 
 /*
  * What set_state was skipped at: the kernel runs no program inside itself, so a change that is made
- * in an interrupt is skipped while the same CPU is looking at that of another socket. On a machine
- * that does nothing but open and close connections, those are one in twenty of the connects that
- * time out. Interrupts do not open or listen. What set_state did see, this finds done.
+ * in an interrupt is skipped while the same CPU is looking at that of another socket; and that of a
+ * task is, where another was preempted while it looked (seen with 7.2). On a machine that does
+ * nothing but open and close connections, those are one in twenty of the connects that time out.
+ * What set_state did see, this finds done.
  */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state_again, struct sock *typed, int before, int after)
 {
-	if (after == TCP_ESTABLISHED)
-		on_established(untyped(ctx));
-	else if (after == TCP_CLOSE)
-		on_close(untyped(ctx), before);
+	struct sock *sk = untyped(ctx);
+	u64 key = (u64)sk;
+
+	if (after == TCP_SYN_SENT) {
+		if (is_tcp(sk) && !bpf_map_lookup_elem(&connections, &key))
+			on_syn_sent(sk, true);
+	} else if (after == TCP_ESTABLISHED) {
+		on_established(sk);
+	} else if (after == TCP_CLOSE) {
+		on_close(sk, before);
+	}
 	return 0;
 }
 
 /*
  * The end of a socket whose connection is still followed: neither of the above ran when it closed.
- * So it is where a task was preempted within each of them (PREEMPT_RT, from 7.0), and with kernels
- * that run no programs in interrupts of some process. What is still known is told, else counted.
+ * So it is where a task was preempted within each of them, and with kernels that run no programs in
+ * interrupts of some process. What is still known is told, else counted.
  */
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(destroy_sock, struct sock *typed)

@@ -20,6 +20,8 @@ enum {
 	CALL_DATAGRAM = 1 << 1,
 	/* Its result is not known. */
 	CALL_UNANSWERED = 1 << 2,
+	/* There was no room to remember the connection; that is counted. */
+	CALL_UNFOLLOWED = 1 << 3,
 };
 
 /* A call that has not returned. */

@@ -96,6 +96,18 @@ static __always_inline bool restarts(s32 result)
 	return result <= -ERESTARTSYS && result >= -ERESTART_RESTARTBLOCK;
 }
 
+/*
+ * Whether there is a connection of which nobody saw that it was opened. There is none yet where the
+ * first write is to open it (TCP_FASTOPEN_CONNECT).
+ */
+static __always_inline bool is_unfollowed(const struct call *call, struct sock *sk, s32 result,
+					  bool open)
+{
+	if (!is_tcp(sk) || call->flags & CALL_UNFOLLOWED)
+		return false;
+	return open || (!result && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE);
+}
+
 static __always_inline void finish_connect(struct call *call, s32 result)
 {
 	struct sock *sk = (void *)call->sk;
@@ -132,9 +144,12 @@ static __always_inline void finish_connect(struct call *call, s32 result)
 		return;
 	}
 	report_inet(call, conn, sk, WIRE_SOCKET_CONNECT, call->name, call->fd, result);
-	if (!conn)
-		return;
 	open = result == -EINPROGRESS || result == -EINTR;
+	if (!conn) {
+		if (is_unfollowed(call, sk, result, open))
+			count(WIRE_CONNECTION, WIRE_LOST_STATE);
+		return;
+	}
 	if (result && !open) {
 		bpf_map_delete_elem(&connections, &key);
 		return;

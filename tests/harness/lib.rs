@@ -3,9 +3,11 @@
 
 mod auditd;
 pub mod figures;
+mod osqueryd;
 mod served;
 
 pub use auditd::{Auditd, audit_pid, audit_state, auditctl};
+pub use osqueryd::Osqueryd;
 pub use served::Served;
 
 use std::path::{Path, PathBuf};
@@ -96,12 +98,20 @@ pub fn rows_after(command: &str, sql: &str) -> Vec<Row> {
     rows_with(&[], command, sql)
 }
 
-/// [`rows_after`], with more options for the shell.
+/// [`rows_after`], with more options for the shell. Where `OSQUERYD` names an osqueryd, it is asked in
+/// the embedded host's place.
 ///
 /// # Panics
 /// As [`rows_after`].
 #[must_use]
 pub fn rows_with(options: &[&str], command: &str, sql: &str) -> Vec<Row> {
+    if let Some(binary) = osqueryd::named() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        return match osqueryd::rows_by(&binary, &program(), options, command, sql) {
+            Ok(rows) => rows,
+            Err(error) => panic!("{}: {error}", binary.display()),
+        };
+    }
     let mut arguments = vec!["--json"];
     arguments.extend(options);
     arguments.extend(["--exec", command, sql]);

@@ -29,8 +29,8 @@ claim what_happens_after_it_has_the_time_of_day within woken "$(cat /tmp/after)"
 readonly AHEAD=2000000000 BACK=1000000000
 # The difference of the clocks is read ten times a second.
 SCRIPT="date +%s >/tmp/began; /bin/busybox true now; sleep 1;
-    date -s @$AHEAD; sleep 1; /bin/busybox true ahead; sleep 1;
-    date -s @$BACK; sleep 1; /bin/busybox true back; sleep 1"
+    date -s @$AHEAD; sleep 2; /bin/busybox true ahead; sleep 1;
+    date -s @$BACK; sleep 2; /bin/busybox true back; sleep 1"
 told "$SCRIPT"
 
 claim what_happened_before_keeps_its_time within now "$(cat /tmp/began)"

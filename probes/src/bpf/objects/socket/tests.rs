@@ -57,7 +57,7 @@ mod root {
         let error = rustix::net::connect(&client, &nobody).unwrap_err();
         assert_eq!(error.raw_os_error(), libc::ECONNREFUSED);
 
-        let (_, socket) = watch.one(here(), SocketAction::Connect);
+        let (event, socket) = watch.one(here(), SocketAction::Connect);
         assert_eq!(socket.result, Some(-libc::ECONNREFUSED));
         assert_eq!(socket.remote, inet(nobody));
         assert_eq!(socket.local, inet(local));
@@ -65,7 +65,7 @@ mod root {
         drop(client);
         // Nothing was established, so nothing is closed.
         assert_eq!(watch.sockets(here(), SocketAction::Close), []);
-        assert_eq!(watch.connections(socket.id.unwrap()), []);
+        assert_eq!(watch.connections(socket.id.unwrap(), event.time_ns), []);
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn a_tcp_connect_by_io_uring_is_seen_in_every_tier() {
     // It is asked first without waiting.
     let result = connect.result.unwrap();
     assert!([0, -libc::EINPROGRESS].contains(&result), "{connect:?}");
-    let answers = shared().connections(connect.id.unwrap());
+    let answers = shared().connections(connect.id.unwrap(), since);
     let answers: Vec<_> =
         answers.iter().filter(|one| one.local == Some(local_of(&client))).collect();
     // A worker of the ring asks again, which gives the same answer once more if it has come by then.

@@ -113,7 +113,7 @@ fn an_answer_that_comes_later_has_the_one_who_asked() {
     let client = open_to(full.address());
     let asked = watch.sockets(here(), SocketAction::Connect).pop().unwrap();
     assert_eq!(asked.result, Some(-libc::EINPROGRESS));
-    assert_eq!(watch.connections(asked.id.unwrap()), []);
+    assert_eq!(watch.connections(asked.id.unwrap(), 0), []);
     // There is room again; the kernel asks once more after a second, from a timer, where current
     // is whoever was interrupted.
     drop(full.listener.accept().unwrap());

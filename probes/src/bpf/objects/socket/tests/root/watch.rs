@@ -150,9 +150,12 @@ impl Watch {
         })
     }
 
-    /// What became of a socket up to now.
-    pub fn connections(&self, id: SocketId) -> Vec<Connection> {
-        let is = |event: &RawEvent| matches!(&event.body, Body::Connection(of) if of.id == id);
+    /// What became of a socket since a time; another one at the same address had its id before.
+    pub fn connections(&self, id: SocketId, since: u64) -> Vec<Connection> {
+        let is = |event: &RawEvent| {
+            let of = matches!(&event.body, Body::Connection(of) if of.id == id);
+            of && event.time_ns >= since
+        };
         let events = self.events(is);
         let found = events.into_iter().filter_map(|event| match event.body {
             Body::Connection(connection) => Some(*connection),
@@ -161,7 +164,7 @@ impl Watch {
         found.collect()
     }
 
-    /// The only answer to a connect of a thread, which comes after the connect itself.
+    /// The only answer to a thread's last connect with a socket, which comes after the connect itself.
     pub fn answer(&self, tid: u32, socket: &Socket) -> Connection {
         let id = socket.id.unwrap();
         let of = |event: &RawEvent| match &event.body {
@@ -172,19 +175,17 @@ impl Watch {
         let in_vain = || format!("a connect is answered; {:#?}", self.health());
         until_or(in_vain, || {
             let events = self.events(|event| event.task.tid == tid && of(event));
-            let answers: Vec<_> = events
+            let asked = |event: &RawEvent| matches!(&event.body, Body::Socket(of) if of.action == SocketAction::Connect);
+            let after = events.iter().rposition(asked).and_then(|at| events.get(at..))?;
+            let answers: Vec<_> = after
                 .iter()
-                .enumerate()
-                .filter_map(|(at, event)| match &event.body {
-                    Body::Connection(connection) => Some((at, **connection)),
+                .filter_map(|event| match &event.body {
+                    Body::Connection(connection) => Some(**connection),
                     _ => None,
                 })
                 .collect();
-            let (at, answer) = *answers.first()?;
-            let asked = |event: &RawEvent| matches!(&event.body, Body::Socket(of) if of.action == SocketAction::Connect);
-            assert_eq!(answers.len(), 1, "{events:#?}");
-            assert!(events.iter().take(at).any(asked), "{events:#?}");
-            Some(answer)
+            assert!(answers.len() < 2, "{events:#?}");
+            answers.first().copied()
         })
     }
 }
