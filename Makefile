@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE := target/$(TRIPLE)/release/osquery-ebpf
+# The osqueryd that the end-to-end tests are run against once more, if there is one.
+OSQUERYD ?= $(shell command -v osqueryd)
 
 ## help: what can be made
 help:
@@ -36,7 +38,12 @@ install: build
 ## test: formats, lints and the tests, on the running kernel and on Debian's others in virtual machines
 test: test-setup lint
 	cargo build --workspace --locked
-	cargo test --workspace --locked --no-fail-fast
+	env -u OSQUERYD cargo test --workspace --locked --no-fail-fast
+ifneq ($(OSQUERYD),)
+	OSQUERYD=$(OSQUERYD) cargo test --locked --package osquery-ebpf-tests --no-fail-fast
+else
+	@echo "No osqueryd on the PATH, and OSQUERYD names none: the embedded host stood in for it."
+endif
 	tests/vm/run.sh
 
 ## vm-test: the tests of the probes on Debian's other kernels, in virtual machines
