@@ -153,11 +153,21 @@ static __always_inline struct sock *untyped(void *ctx)
 	return sk;
 }
 
+/* Half of the changes are on the way to the end of a connection, and of no interest. */
+static __always_inline bool matters(int after)
+{
+	return after == TCP_SYN_SENT || after == TCP_ESTABLISHED || after == TCP_CLOSE ||
+	       after == TCP_LISTEN;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock *typed, int before, int after)
 {
-	struct sock *sk = untyped(ctx);
+	struct sock *sk;
 
+	if (!matters(after))
+		return 0;
+	sk = untyped(ctx);
 	if (!is_tcp(sk))
 		return 0;
 	if (after == TCP_SYN_SENT)
@@ -181,9 +191,13 @@ int BPF_PROG(set_state, struct sock *typed, int before, int after)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state_again, struct sock *typed, int before, int after)
 {
-	struct sock *sk = untyped(ctx);
-	u64 key = (u64)sk;
+	struct sock *sk;
+	u64 key;
 
+	if (!matters(after))
+		return 0;
+	sk = untyped(ctx);
+	key = (u64)sk;
 	if (after == TCP_SYN_SENT) {
 		if (is_tcp(sk) && !bpf_map_lookup_elem(&connections, &key))
 			on_syn_sent(sk, true);
