@@ -122,9 +122,9 @@ static __always_inline void on_close(struct sock *sk, int before)
 	if (!conn->outcome && before != TCP_SYN_SENT && before != TCP_SYN_RECV &&
 	    before != TCP_CLOSE)
 		establish(conn, sk);
-	if (conn->outcome) {
+	if (conn->outcome == OUTCOME_ESTABLISHED) {
 		__sync_fetch_and_add(&conn->closed, 1);
-	} else {
+	} else if (!conn->outcome) {
 		error = BPF_CORE_READ(sk, sk_err);
 		/* None: the caller gave up, or asked for it a moment ago and so took it. */
 		fail(conn, sk, error ? error : ECONNABORTED);
@@ -153,31 +153,42 @@ static __always_inline struct sock *untyped(void *ctx)
 	return sk;
 }
 
-/* Half of the changes are on the way to the end of a connection, and of no interest. */
-static __always_inline bool matters(int after)
+static __always_inline bool is_remembered(struct sock *sk)
 {
-	return after == TCP_SYN_SENT || after == TCP_ESTABLISHED || after == TCP_CLOSE ||
-	       after == TCP_LISTEN;
+	u64 key = (u64)sk;
+
+	return bpf_map_lookup_elem(&connections, &key);
+}
+
+/*
+ * Half of the changes are on the way to the end of a connection, and of no interest. Again: the
+ * same change may have been looked at; all but a connection that was opened are found done.
+ */
+static __always_inline void on_change(void *ctx, int before, int after, bool again)
+{
+	struct sock *sk;
+
+	if (after != TCP_SYN_SENT && after != TCP_ESTABLISHED && after != TCP_CLOSE &&
+	    after != TCP_LISTEN)
+		return;
+	sk = untyped(ctx);
+	/* What is followed is TCP. */
+	if (after == TCP_ESTABLISHED)
+		on_established(sk);
+	else if (after == TCP_CLOSE)
+		on_close(sk, before);
+	else if (!is_tcp(sk))
+		return;
+	else if (after == TCP_LISTEN && !again)
+		on_listen(sk);
+	else if (after == TCP_SYN_SENT && !(again && is_remembered(sk)))
+		on_syn_sent(sk, again);
 }
 
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state, struct sock *typed, int before, int after)
 {
-	struct sock *sk;
-
-	if (!matters(after))
-		return 0;
-	sk = untyped(ctx);
-	if (!is_tcp(sk))
-		return 0;
-	if (after == TCP_SYN_SENT)
-		on_syn_sent(sk, false);
-	else if (after == TCP_ESTABLISHED)
-		on_established(sk);
-	else if (after == TCP_CLOSE)
-		on_close(sk, before);
-	else if (after == TCP_LISTEN)
-		on_listen(sk);
+	on_change(ctx, before, after, false);
 	return 0;
 }
 
@@ -186,26 +197,11 @@ int BPF_PROG(set_state, struct sock *typed, int before, int after)
  * in an interrupt is skipped while the same CPU is looking at that of another socket; and that of a
  * task is, where another was preempted while it looked (seen with 7.2). On a machine that does
  * nothing but open and close connections, those are one in twenty of the connects that time out.
- * What set_state did see, this finds done.
  */
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(set_state_again, struct sock *typed, int before, int after)
 {
-	struct sock *sk;
-	u64 key;
-
-	if (!matters(after))
-		return 0;
-	sk = untyped(ctx);
-	key = (u64)sk;
-	if (after == TCP_SYN_SENT) {
-		if (is_tcp(sk) && !bpf_map_lookup_elem(&connections, &key))
-			on_syn_sent(sk, true);
-	} else if (after == TCP_ESTABLISHED) {
-		on_established(sk);
-	} else if (after == TCP_CLOSE) {
-		on_close(sk, before);
-	}
+	on_change(ctx, before, after, true);
 	return 0;
 }
 

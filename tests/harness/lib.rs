@@ -7,7 +7,6 @@ mod osqueryd;
 mod served;
 
 pub use auditd::{Auditd, audit_pid, audit_state, auditctl};
-pub use osqueryd::Osqueryd;
 pub use served::Served;
 
 use std::path::{Path, PathBuf};

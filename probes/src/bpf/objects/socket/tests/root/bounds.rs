@@ -35,10 +35,10 @@ static NARROW: ObjectSpec = with_room(&[("calls", 1), ("connections", 1), ("peer
 static SMALL: ObjectSpec = with_room(&[("calls", 64), ("connections", 128), ("peers", 1)]);
 
 pub struct Narrow {
-    pub recorder: Arc<Recorder>,
+    recorder: Arc<Recorder>,
     // Detached before the collector stops.
     pub kept: Kept,
-    pub collector: Collector,
+    collector: Collector,
 }
 
 impl Narrow {
@@ -58,9 +58,14 @@ impl Narrow {
     }
 
     fn sockets(&self, tid: u32, action: SocketAction) -> usize {
-        assert!(self.collector.flush(Duration::from_secs(20)));
         let is = |event: &RawEvent| matches!(&event.body, Body::Socket(socket) if socket.action == action);
-        self.recorder.events(|event| event.task.tid == tid && is(event)).len()
+        self.events(|event| event.task.tid == tid && is(event)).len()
+    }
+
+    /// What happened up to now.
+    pub fn events(&self, of: impl Fn(&RawEvent) -> bool) -> Vec<RawEvent> {
+        assert!(self.collector.flush(Duration::from_secs(20)));
+        self.recorder.events(of)
     }
 }
 

@@ -34,11 +34,6 @@ impl Narrow {
         });
         answers.collect()
     }
-
-    fn events(&self, of: impl Fn(&RawEvent) -> bool) -> Vec<RawEvent> {
-        assert!(self.collector.flush(Duration::from_secs(20)));
-        self.recorder.events(of)
-    }
 }
 
 /// Times out many connects while others come and go, and says of how many that were seen nothing more
@@ -52,12 +47,16 @@ fn time_out() -> (usize, u64) {
         let listener = TcpListener::bind(V4).unwrap();
         while !over.load(Ordering::Relaxed) {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            // A reset may overtake the handshake's end; then there is never anything to accept.
+            let server = listener.accept().unwrap();
             reset_on_close(&client);
             drop(client);
-            drop(listener.accept().unwrap());
+            drop(server);
         }
     };
     std::thread::scope(|scope| {
+        // However this ends: they are waited for.
+        let _over = scopeguard::guard((), |()| over.store(true, Ordering::Relaxed));
         for _ in 0..std::thread::available_parallelism().unwrap().get() {
             scope.spawn(others);
         }
@@ -68,7 +67,6 @@ fn time_out() -> (usize, u64) {
         };
         let clients: Vec<_> = std::iter::repeat_with(one).take(CONNECTS).collect();
         assert!(clients.iter().all(|client| answer_of(client) == libc::ETIMEDOUT));
-        over.store(true, Ordering::Relaxed);
     });
     let mut untold = watch.asked();
     let unseen = CONNECTS - untold.len();
@@ -90,17 +88,16 @@ fn time_out() -> (usize, u64) {
 #[test]
 fn every_connect_that_times_out_is_told_so_while_others_come_and_go() {
     const TIMES: usize = 12;
-    let mut some_skipped = false;
-    for _ in 0..TIMES {
+    /// Kernels before 5.12 do not say how often a program was skipped.
+    const WITHOUT_SKIPS: usize = 3;
+    for time in 1..=TIMES {
         let (untold, skipped) = time_out();
         println!("{untold} untold, skipped {skipped} times");
-        if untold == 0 && skipped > 0 {
+        if untold == 0 && (skipped > 0 || time >= WITHOUT_SKIPS) {
             return;
         }
-        some_skipped |= skipped > 0;
     }
-    // Kernels before 5.12 do not say.
-    assert!(!some_skipped, "whenever the program was skipped, something was not told");
+    panic!("something was never told, {TIMES} times");
 }
 
 #[test]

@@ -164,7 +164,7 @@ impl Watch {
         found.collect()
     }
 
-    /// The only answer to a thread's last connect with a socket, which comes after the connect itself.
+    /// The only answer to a connect of a thread, which comes after the connect itself.
     pub fn answer(&self, tid: u32, socket: &Socket) -> Connection {
         let id = socket.id.unwrap();
         let of = |event: &RawEvent| match &event.body {
@@ -175,17 +175,19 @@ impl Watch {
         let in_vain = || format!("a connect is answered; {:#?}", self.health());
         until_or(in_vain, || {
             let events = self.events(|event| event.task.tid == tid && of(event));
-            let asked = |event: &RawEvent| matches!(&event.body, Body::Socket(of) if of.action == SocketAction::Connect);
-            let after = events.iter().rposition(asked).and_then(|at| events.get(at..))?;
-            let answers: Vec<_> = after
+            let answers: Vec<_> = events
                 .iter()
-                .filter_map(|event| match &event.body {
-                    Body::Connection(connection) => Some(**connection),
+                .enumerate()
+                .filter_map(|(at, event)| match &event.body {
+                    Body::Connection(connection) => Some((at, **connection)),
                     _ => None,
                 })
                 .collect();
-            assert!(answers.len() < 2, "{events:#?}");
-            answers.first().copied()
+            let (at, answer) = *answers.first()?;
+            let asked = |event: &RawEvent| matches!(&event.body, Body::Socket(of) if of.action == SocketAction::Connect);
+            assert_eq!(answers.len(), 1, "{events:#?}");
+            assert!(events.iter().take(at).any(asked), "{events:#?}");
+            Some(answer)
         })
     }
 }
