@@ -1,7 +1,7 @@
 //! The engine, its sources and the settings of both, held together while the program runs.
 //!
 //! Settings come from flags and from osquery's configuration, and may change at any time; what
-//! changes is handed to those it concerns, and sources are started over only if they must be.
+//! changes is handed to those it concerns, and sources are replaced only if they must be.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,8 +20,7 @@ use serde_json::Value;
 use crate::config::{Document, Settings, SourceChoice, TierChoice, read_section};
 use crate::memory;
 use crate::stop::Stop;
-use crate::supervisor::climb::PAUSE;
-use crate::supervisor::{LOOK, Plan, Sources};
+use crate::supervisor::{LOOK, PAUSE, Plan, Sources};
 
 /// What is needed of the tables' engine.
 pub trait Engine: Tables + Sink {
@@ -161,7 +160,7 @@ impl Runtime {
                 log::warn!("a source keeps its old configuration: {error}");
             }
         } else {
-            log::info!("starting the sources over, as the configuration demands");
+            log::info!("changing over to other sources, as the configuration demands");
             self.sources.restart((self.ladder)(&settings), config);
             self.engine.seed();
             for shortcoming in self.sources.shortcomings() {

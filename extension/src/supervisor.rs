@@ -1,10 +1,12 @@
 //! Which source serves which kind of event, and what became of it.
 //!
 //! Owns the ladder: candidates in order of preference, each kind of event served by the first that
-//! can give it and starts. What refused is kept as the reason that `ebpf_events_health` shows. A
-//! source that stops by itself is replaced by what stands below it, and what stands higher is tried
-//! again from time to time ([`climb`]). How a source works is its own.
+//! can give it and starts ([`serve`]). What refused is kept as the reason that `ebpf_events_health`
+//! shows. A source that stops by itself is replaced by what stands below it, and what stands higher
+//! is tried again from time to time. A source that another replaces while both work goes on until
+//! the other one has begun ([`handover`]). How a source works is its own.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,15 +16,22 @@ use osquery_ebpf_probes::source::{KindHealth, Running, Sink, Source, SourceConfi
 use osquery_ebpf_tables::status::{KindStatus, StatusProvider};
 use parking_lot::Mutex;
 
-pub mod climb;
 mod gate;
+mod handover;
 mod retired;
+mod serve;
 
-use gate::Gate;
+use gate::{Gate, NEVER};
 use retired::Retired;
 
 /// Between two looks whether a source has stopped by itself.
 pub const LOOK: Duration = Duration::from_secs(2);
+
+/// Between two attempts to climb: doubled after each that was in vain, up to the second.
+pub const PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
+
+/// The rung of a source that is to be replaced by any other: below the ladder.
+const BELOW: usize = usize::MAX;
 
 /// Why a kind is not served when nothing was refused.
 const NOTHING: &str = "no source in use gives them";
@@ -73,18 +82,25 @@ pub struct Plan {
     pub chosen: String,
 }
 
+impl Plan {
+    /// The rung of a facility. `None`: it is not to be tried.
+    fn place_of(&self, kind: SourceKind) -> Option<usize> {
+        self.candidates.iter().position(|candidate| candidate.kind == kind)
+    }
+}
+
 /// The sources at work.
 pub struct Sources {
-    sink: Arc<dyn Sink>,
     state: Mutex<State>,
 }
 
 struct State {
+    sink: Arc<dyn Sink>,
     config: SourceConfig,
     plan: Plan,
     started: Vec<Started>,
-    /// By [`EventKind::index`]: what stood higher and was refused.
-    reasons: [Vec<String>; EventKind::ALL.len()],
+    /// By [`EventKind::index`]: what stood higher and was refused, by its rung.
+    reasons: [BTreeMap<usize, String>; EventKind::ALL.len()],
     retired: Retired,
 }
 
@@ -102,29 +118,28 @@ impl Sources {
     /// not be started is told by [`StatusProvider::status`] and in the log.
     pub fn start(plan: Plan, config: SourceConfig, sink: Arc<dyn Sink>) -> Self {
         let (reasons, retired) = Default::default();
-        let mut state = State { config, plan, started: Vec::new(), reasons, retired };
-        let kinds = state.config.kinds.clone();
-        state.serve(&kinds, 0, &sink);
-        Self { sink, state: Mutex::new(state) }
+        let mut state = State { sink, config, plan, started: Vec::new(), reasons, retired };
+        state.serve(&state.config.kinds.clone(), 0);
+        Self { state: Mutex::new(state) }
     }
 
-    /// Stops everything and starts over, with another plan.
+    /// Changes over to another plan, and a configuration that sources may have to be started over
+    /// for. What serves now goes on until what is to serve instead has begun.
     pub fn restart(&self, plan: Plan, config: SourceConfig) {
-        let mut state = self.state.lock();
-        for started in std::mem::take(&mut state.started) {
-            state.retire(started);
-        }
-        let (reasons, retired) = (Default::default(), state.retired);
-        *state = State { config, plan, started: Vec::new(), reasons, retired };
-        let kinds = state.config.kinds.clone();
-        state.serve(&kinds, 0, &self.sink);
+        self.state.lock().restart(plan, config);
+    }
+
+    /// Tries again what stands higher in the ladder than what serves now. `plan` is made anew, since
+    /// what it refuses may have changed. True: something has changed.
+    pub fn climb(&self, plan: Plan) -> bool {
+        self.state.lock().climb(plan)
     }
 
     /// Hands a new configuration to the sources. One that will not have it goes on with the old
     /// one; the errors say so. Kinds that are wanted now are looked for from the top of the ladder,
     /// those that are not any more are given up; a source that neither concerns is not disturbed.
     pub fn reconfigure(&self, config: SourceConfig) -> Vec<StartError> {
-        self.state.lock().reconfigure(config, &self.sink)
+        self.state.lock().reconfigure(config)
     }
 
     /// Replaces sources that have stopped by themselves. To be called every [`LOOK`].
@@ -145,13 +160,11 @@ impl Sources {
             let (kinds, rung) = (started.kinds.clone(), started.rung);
             state.retire(started);
             for kind in &kinds {
-                state.blame(*kind, format!("{source} stopped: {why}"));
+                state.blame(*kind, rung, format!("{source} stopped: {why}"));
             }
-            state.serve(&kinds, rung + 1, &self.sink);
+            state.serve(&kinds, rung + 1);
             for kind in &kinds {
-                let now = state
-                    .serving(*kind)
-                    .map_or("nowhere", |started| started.running.kind().as_str());
+                let now = state.source_of(*kind);
                 log::warn!("{} events come from {now} now", kind.as_str());
             }
         }
@@ -207,22 +220,9 @@ impl Drop for Sources {
 }
 
 impl State {
-    fn reconfigure(&mut self, config: SourceConfig, sink: &Arc<dyn Sink>) -> Vec<StartError> {
+    fn reconfigure(&mut self, config: SourceConfig) -> Vec<StartError> {
         let other_kinds = self.config.kinds != config.kinds;
-        self.config = config;
-        let mut errors = Vec::new();
-        // From the last, since some may go.
-        for index in (0..self.started.len()).rev() {
-            let Some(started) = self.started.get_mut(index) else { continue };
-            let wanted = |kind: &EventKind| self.config.kinds.contains(kind);
-            let kinds: Vec<EventKind> = started.kinds.iter().copied().filter(wanted).collect();
-            if kinds.is_empty() {
-                let started = self.started.remove(index);
-                self.retire(started);
-            } else if let Err(error) = self.change(index, kinds, sink) {
-                errors.push(error);
-            }
-        }
+        let errors = self.take_over_config(config);
         if other_kinds {
             let unserved: Vec<EventKind> = self
                 .config
@@ -237,25 +237,106 @@ impl State {
                     reasons.clear();
                 }
             }
-            self.serve(&unserved, 0, sink);
+            self.serve(&unserved, 0);
         }
         errors
+    }
+
+    /// Tells the sources that run of a configuration, and gives up the kinds that it does not want.
+    fn take_over_config(&mut self, config: SourceConfig) -> Vec<StartError> {
+        self.config = config;
+        let mut errors = Vec::new();
+        // From the last, since some may go.
+        for index in (0..self.started.len()).rev() {
+            let Some(started) = self.started.get_mut(index) else { continue };
+            let wanted = |kind: &EventKind| self.config.kinds.contains(kind);
+            let kinds: Vec<EventKind> = started.kinds.iter().copied().filter(wanted).collect();
+            if kinds.is_empty() {
+                let started = self.started.remove(index);
+                self.retire(started);
+            } else if started.rung == BELOW {
+                // It goes on as it is, for a moment.
+                started.kinds = kinds;
+            } else if let Err(error) = self.change(index, kinds) {
+                errors.push(error);
+            }
+        }
+        errors
+    }
+
+    fn restart(&mut self, plan: Plan, config: SourceConfig) {
+        self.plan = plan;
+        for started in &mut self.started {
+            let kind = started.running.kind();
+            let goes_on = self.config.may_become(&config, kind);
+            started.rung = self.plan.place_of(kind).filter(|_| goes_on).unwrap_or(BELOW);
+        }
+        self.reasons = Default::default();
+        for error in self.take_over_config(config) {
+            log::warn!("{error}");
+        }
+        self.serve(&self.config.kinds.clone(), 0);
+        for index in (0..self.started.len()).rev() {
+            let Some(started) = self.started.get_mut(index) else { continue };
+            if started.rung != BELOW {
+                continue;
+            }
+            let kind = started.running.kind();
+            match self.plan.place_of(kind) {
+                // Rather than nothing.
+                Some(rung) => {
+                    log::warn!("{} goes on for {}", kind.as_str(), words(&started.kinds));
+                    started.rung = rung;
+                }
+                None => {
+                    let started = self.started.remove(index);
+                    self.retire(started);
+                }
+            }
+        }
+    }
+
+    fn climb(&mut self, plan: Plan) -> bool {
+        let rungs = |plan: &Plan| -> Vec<_> {
+            plan.candidates.iter().map(|candidate| candidate.kind).collect()
+        };
+        // Sources know their rung by its number.
+        if rungs(&plan) != rungs(&self.plan) {
+            return false;
+        }
+        self.plan = plan;
+        let kinds = self.config.kinds.clone();
+        let before: Vec<_> = kinds.iter().map(|kind| self.source_of(*kind)).collect();
+        let changed = self.serve(&kinds, 0);
+        for (kind, before) in kinds.into_iter().zip(before) {
+            let now = self.source_of(kind);
+            if now != before {
+                log::warn!("{} events come from {now} again", kind.as_str());
+            }
+        }
+        changed
     }
 
     /// Lets a source that runs serve these kinds, by the present configuration. One that cannot
     /// change them while it runs is started over; if that fails, it serves what it did before, or,
     /// if not even that can be had any more, is gone.
-    fn change(
-        &mut self,
-        index: usize,
-        kinds: Vec<EventKind>,
-        sink: &Arc<dyn Sink>,
-    ) -> Result<(), StartError> {
+    fn change(&mut self, index: usize, kinds: Vec<EventKind>) -> Result<(), StartError> {
         let config = self.config_for(&kinds);
-        let Some(started) = self.started.get_mut(index) else { return Ok(()) };
+        let Some(started) = self.started.get(index) else { return Ok(()) };
         if started.kinds == kinds || started.running.changes_kinds() {
+            let before = started.kinds.clone();
+            let more: Vec<EventKind> =
+                kinds.iter().copied().filter(|kind| !before.contains(kind)).collect();
+            for kind in &more {
+                let others = self.serving(*kind).is_some();
+                started.gate.begin(*kind, if others { NEVER } else { 0 });
+            }
             started.running.reconfigure(&config)?;
-            started.kinds = kinds;
+            let gate = Arc::clone(&started.gate);
+            if let Some(started) = self.started.get_mut(index) {
+                started.kinds.retain(|kind| kinds.contains(kind));
+            }
+            self.take_over(&gate, &more);
             return Ok(());
         }
         let Some(candidate) = self.plan.candidates.get(started.rung) else { return Ok(()) };
@@ -264,11 +345,8 @@ impl State {
         let (rung, before) = (old.rung, old.kinds.clone());
         self.retire(old);
         let mut again = |kinds: Vec<EventKind>| {
-            let gate = Gate::open(Arc::clone(sink));
-            let running = make().and_then(|source| self.start(source, &kinds, &gate))?;
-            let since = Instant::now();
-            self.started.insert(index, Started { running, gate, rung, kinds, since });
-            Ok(())
+            let source = make()?;
+            self.start_beside(source, rung, kinds)
         };
         again(kinds).inspect_err(|_| {
             if let Err(error) = again(before) {
@@ -288,141 +366,20 @@ impl State {
         self.started.iter().find(|started| started.kinds.contains(&kind))
     }
 
+    /// Where a kind comes from now, in words.
+    fn source_of(&self, kind: EventKind) -> &'static str {
+        self.serving(kind).map_or("nowhere", |started| started.running.kind().as_str())
+    }
+
     /// The present configuration, for a source that serves these kinds.
     fn config_for(&self, kinds: &[EventKind]) -> SourceConfig {
         SourceConfig { kinds: kinds.to_vec(), ..self.config.clone() }
     }
 
-    /// Adds kinds to what a source that runs serves, if it will have them. What it loses thereby is
-    /// left to be served.
-    fn extend(
-        &mut self,
-        index: usize,
-        more: &[EventKind],
-        left: &mut Vec<EventKind>,
-        sink: &Arc<dyn Sink>,
-    ) {
-        let Some(started) = self.started.get(index) else { return };
-        let before = started.kinds.clone();
-        let name = started.running.kind().as_str();
-        match self.change(index, [before.as_slice(), more].concat(), sink) {
-            Ok(()) => {
-                log::info!("{name} serves {} too", words(more));
-                left.retain(|kind| !more.contains(kind));
-            }
-            Err(error) => {
-                let orphans: Vec<EventKind> =
-                    before.into_iter().filter(|kind| self.serving(*kind).is_none()).collect();
-                self.refused(more, &error);
-                self.refused(&orphans, &error);
-                left.extend(orphans);
-            }
-        }
-    }
-
-    /// Finds a source for each of `kinds`, from rung `from` on.
-    fn serve(&mut self, kinds: &[EventKind], from: usize, sink: &Arc<dyn Sink>) {
-        let mut left: Vec<EventKind> = kinds.to_vec();
-        for rung in from..self.plan.candidates.len() {
-            let Some(candidate) = self.plan.candidates.get(rung) else { break };
-            let offered: Vec<EventKind> =
-                left.iter().copied().filter(|kind| candidate.serves.contains(kind)).collect();
-            if offered.is_empty() {
-                continue;
-            }
-            let name = candidate.kind.as_str();
-            let make = Arc::clone(&candidate.make);
-            let source = match make() {
-                Ok(source) => source,
-                Err(error) => {
-                    self.refused(&offered, &error);
-                    continue;
-                }
-            };
-            let taken: Vec<EventKind> =
-                offered.iter().copied().filter(|kind| source.gives(*kind)).collect();
-            for kind in offered.iter().filter(|kind| !taken.contains(kind)) {
-                self.blame(*kind, format!("{name} cannot give them"));
-            }
-            if taken.is_empty() {
-                continue;
-            }
-            if let Some(index) = self.started.iter().position(|started| started.rung == rung) {
-                self.extend(index, &taken, &mut left, sink);
-                continue;
-            }
-            let gate = Gate::open(Arc::clone(sink));
-            match self.start(source, &taken, &gate) {
-                Ok(running) => self.started((running, gate), rung, taken, &mut left),
-                Err(error) => {
-                    // One concern may work where two together do not.
-                    for concern in concerns(&taken) {
-                        let kinds: Vec<EventKind> = taken
-                            .iter()
-                            .copied()
-                            .filter(|kind| kind.concern() == concern)
-                            .collect();
-                        if kinds.len() == taken.len() {
-                            self.refused(&kinds, &error);
-                            continue;
-                        }
-                        let gate = Gate::open(Arc::clone(sink));
-                        let alone = make().and_then(|source| self.start(source, &kinds, &gate));
-                        match alone {
-                            Ok(running) => self.started((running, gate), rung, kinds, &mut left),
-                            Err(error) => self.refused(&kinds, &error),
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    fn start(
-        &self,
-        source: Box<dyn Source>,
-        kinds: &[EventKind],
-        gate: &Arc<Gate>,
-    ) -> Result<Box<dyn Running>, StartError> {
-        let gate: Arc<dyn Sink> = Arc::<Gate>::clone(gate);
-        source.start(&self.config_for(kinds), gate)
-    }
-
-    fn started(
-        &mut self,
-        (running, gate): (Box<dyn Running>, Arc<Gate>),
-        rung: usize,
-        kinds: Vec<EventKind>,
-        left: &mut Vec<EventKind>,
-    ) {
-        log::info!("{} serves {}", running.kind().as_str(), words(&kinds));
-        left.retain(|kind| !kinds.contains(kind));
-        self.started.push(Started { running, gate, rung, kinds, since: Instant::now() });
-    }
-
-    fn refused(&mut self, kinds: &[EventKind], error: &StartError) {
-        log::info!("{error} (wanted for {})", words(kinds));
-        for kind in kinds {
-            self.blame(*kind, error.to_string());
-        }
-    }
-
-    fn blame(&mut self, kind: EventKind, why: String) {
-        if let Some(reasons) = self.reasons.get_mut(kind.index())
-            && !reasons.contains(&why)
-        {
-            reasons.push(why);
-        }
-    }
-
     fn reason(&self, kind: EventKind) -> String {
-        self.reasons.get(kind.index()).map(|reasons| reasons.join("; ")).unwrap_or_default()
+        let reasons = self.reasons.get(kind.index()).into_iter().flat_map(BTreeMap::values);
+        reasons.map(String::as_str).collect::<Vec<_>>().join("; ")
     }
-}
-
-fn concerns(kinds: &[EventKind]) -> Vec<Concern> {
-    let has = |concern: &Concern| kinds.iter().any(|kind| kind.concern() == *concern);
-    Concern::ALL.into_iter().filter(has).collect()
 }
 
 fn words(kinds: &[EventKind]) -> String {

@@ -35,6 +35,11 @@ impl SourceKind {
             Self::Proc => "proc",
         }
     }
+
+    /// Whether there can be but one at a time: the kernel gives audit's records to one process.
+    pub const fn is_exclusive(self) -> bool {
+        matches!(self, Self::Audit)
+    }
 }
 
 /// What an event says happened: the unit in which rows are asked for and losses are counted.

@@ -98,6 +98,17 @@ impl SourceConfig {
     pub fn wants(&self, concern: Concern) -> bool {
         self.kinds.iter().any(|kind| kind.concern() == concern)
     }
+
+    /// Whether a source of this kind that was started with this can take over `other` while it runs.
+    pub fn may_become(&self, other: &Self, source: SourceKind) -> bool {
+        let (now, then) = (&self.ring_bytes, &other.ring_bytes);
+        match source {
+            SourceKind::Bpf => self.tier == other.tier && now == then,
+            SourceKind::Audit | SourceKind::Connector => now.process == then.process,
+            SourceKind::Fanotify => now.file == then.file,
+            SourceKind::Proc => true,
+        }
+    }
 }
 
 /// Which hooks BPF programs are attached to, where more than one would do (`--tier`).

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::process::Command;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use osquery_ebpf::host::{Host, Options};
 use osquery_ebpf_tests::{
-    Auditd, Scratch, Served, audit_pid, audit_state, auditctl, program, wait_for,
+    Auditd, Scratch, Served, audit_pid, audit_state, auditctl, program, wait_for, workload,
 };
+use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -29,7 +32,7 @@ mod root {
     struct Service {
         served: Option<Served>,
         host: Host,
-        _scratch: Scratch,
+        scratch: Scratch,
     }
 
     type Row = BTreeMap<String, String>;
@@ -38,7 +41,7 @@ mod root {
         fn start(name: &str, arguments: &[&str]) -> Self {
             let scratch = Scratch::new(name);
             let host = Host::start(Options::new(scratch.join("osquery.em"))).unwrap();
-            let mut service = Self { served: None, host, _scratch: scratch };
+            let mut service = Self { served: None, host, scratch };
             service.begin(arguments);
             service
         }
@@ -140,6 +143,93 @@ mod root {
         let sources: Vec<String> =
             service.ask(sql).iter().map(|row| row["source"].clone()).collect();
         assert_eq!(sources, ["audit", "bpf", "connector"]);
+    }
+
+    /// Executes one after another as long as it lives.
+    struct Busy {
+        child: Child,
+        stop: PathBuf,
+    }
+
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    impl Busy {
+        fn start(scratch: &Path) -> Self {
+            let stop = scratch.join("stop");
+            let script = r#"n=0; until [ -e "$1" ]; do "$2" noop; n=$((n + 1)); done; echo $n"#;
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script, "sh"]).args([&stop, &workload()]).stdout(Stdio::piped());
+            Self { child: command.spawn().unwrap(), stop }
+        }
+
+        fn pid(&self) -> u32 {
+            self.child.id()
+        }
+
+        /// Ends it, and says how often it has.
+        fn executed(mut self) -> u64 {
+            File::create(&self.stop).unwrap();
+            let mut count = String::new();
+            self.child.stdout.take().unwrap().read_to_string(&mut count).unwrap();
+            count.trim().parse().unwrap()
+        }
+    }
+
+    #[test]
+    fn while_sources_take_each_others_place_each_execution_is_told_once() {
+        let _alone = alone();
+        let service = Service::start("audit-change", &["--refresh", "1"]);
+        let busy = Busy::start(service.scratch.path());
+        let health = "SELECT source, ring_bytes FROM ebpf_events_health WHERE kind = 'exec'";
+        let mut number = 0;
+        let mut serves = |wanted: &str, ring_bytes: &str| {
+            let is = |row: &&Row| {
+                row["source"] == wanted
+                    && (ring_bytes.is_empty() || row["ring_bytes"] == ring_bytes)
+            };
+            let found = || service.ask(health).first().filter(is).cloned();
+            wait_for(DEADLINE, found).unwrap_or_else(|| panic!("not from {wanted} {ring_bytes}"));
+            // Enough of each.
+            number += 1;
+            service.sees(&format!("number {number}"));
+        };
+        serves("bpf", "");
+        let configure = |section: Value| {
+            service.host.set_config(&json!({ "ebpf_events": section }).to_string());
+        };
+        for source in ["audit", "bpf", "connector", "audit", "connector", "bpf"] {
+            configure(json!({ "source": source }));
+            serves(source, "");
+        }
+        configure(json!({ "source": "bpf", "ring_process": 1 << 20 }));
+        serves("bpf", &(1 << 20).to_string());
+        let (pid, executed) = (busy.pid(), busy.executed());
+        let health = "SELECT * FROM ebpf_events_health WHERE kind = 'exec'";
+        let sql = format!(
+            "SELECT source, count(*) AS rows FROM ebpf_process_events WHERE parent = {pid} \
+             GROUP BY source"
+        );
+        let rows = || -> Vec<(String, u64)> {
+            let rows = service.ask(&sql);
+            rows.iter().map(|row| (row["source"].clone(), row["rows"].parse().unwrap())).collect()
+        };
+        let all = || {
+            Some(rows()).filter(|rows| rows.iter().map(|(_, rows)| rows).sum::<u64>() == executed)
+        };
+        let rows = wait_for(DEADLINE, all)
+            .unwrap_or_else(|| panic!("of {executed}, {:?}: {:#?}", rows(), service.ask(health)));
+        println!("{executed} executions: {rows:?}");
+        assert_eq!(rows.len(), 3, "{rows:?}");
+        let sums = "SELECT received - malformed - excluded - pending - stored AS uncounted, \
+                    stored - held - evicted - expired AS gone, lost_ring, lost_missed, evicted \
+                    FROM ebpf_events_health WHERE kind = 'exec'";
+        let sums = &service.ask(sums)[0];
+        assert!(sums.values().all(|sum| sum == "0"), "{sums:?}");
     }
 
     /// Somebody's rule that keeps new processes from being recorded, as long as it lives.

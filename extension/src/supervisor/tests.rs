@@ -12,6 +12,10 @@ struct World {
     broken: Mutex<BTreeSet<&'static str>>,
     failed: Mutex<BTreeSet<&'static str>>,
     stopped: Mutex<Vec<&'static str>>,
+    /// How many of each run.
+    running: Mutex<BTreeMap<&'static str, usize>>,
+    /// Those that ended while another one of the kind ran.
+    replaced: Mutex<Vec<&'static str>>,
     asked: Mutex<Vec<(&'static str, Vec<EventKind>)>>,
     sinks: Mutex<BTreeMap<&'static str, Arc<dyn Sink>>>,
     /// Given by a source while it is flushed.
@@ -51,6 +55,11 @@ impl Source for Fake {
             return Err(error(self.kind, "the kernel said EPERM"));
         }
         self.world.asked.lock().push((name, config.kinds.clone()));
+        let mut running = self.world.running.lock();
+        let ours = running.entry(name).or_default();
+        *ours += 1;
+        assert!(*ours == 1 || !self.kind.is_exclusive(), "two of {name}");
+        drop(running);
         Ok(self)
     }
 }
@@ -74,7 +83,7 @@ impl Running for Fake {
     }
 
     fn changes_kinds(&self) -> bool {
-        self.kind == SourceKind::Bpf
+        matches!(self.kind, SourceKind::Bpf | SourceKind::Connector)
     }
 
     fn flush(&self, _deadline: Duration) -> bool {
@@ -89,7 +98,14 @@ impl Running for Fake {
     }
 
     fn stop(&mut self) {
-        self.world.stopped.lock().push(self.kind.as_str());
+        let name = self.kind.as_str();
+        self.world.stopped.lock().push(name);
+        let mut running = self.world.running.lock();
+        let others = running.entry(name).or_default();
+        *others -= 1;
+        if *others > 0 {
+            self.world.replaced.lock().push(name);
+        }
     }
 }
 
@@ -251,11 +267,106 @@ fn what_a_source_counted_outlives_it() {
     world.failed.lock().insert("bpf");
     sources.look_after();
     assert_eq!(received(&sources), [20, 10], "ten of BPF's, ten of audit's");
+    world.failed.lock().clear();
     sources.restart(plan(&world, ""), config(EVERY));
-    assert_eq!(received(&sources), [30, 20]);
+    assert_eq!(received(&sources), [30, 10], "BPF is back; of files nothing has changed");
     // Nobody serves it: what there was is still told.
     sources.reconfigure(config(&[EventKind::Exec]));
-    assert_eq!(received(&sources), [30, 20]);
+    assert_eq!(received(&sources), [30, 10]);
+}
+
+/// As [`config`], but of rings that processes' sources have to be started over for.
+fn other_rings(kinds: &[EventKind]) -> SourceConfig {
+    let mut config = config(kinds);
+    config.ring_bytes.process *= 2;
+    config
+}
+
+#[test]
+fn a_source_that_has_to_be_started_over_goes_on_until_the_new_one_has_begun() {
+    let world = Arc::new(World::default());
+    let sources = start(&world);
+    let files = sources.status()[EventKind::File.index()].since;
+    sources.restart(plan(&world, ""), other_rings(&WANTED));
+    assert_eq!(*world.stopped.lock(), ["bpf"], "what reports files is not concerned");
+    assert_eq!(*world.replaced.lock(), ["bpf"]);
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Bpf));
+    assert_eq!(sources.status()[EventKind::File.index()].since, files);
+}
+
+#[test]
+fn of_what_there_can_be_only_one_the_old_one_ends_first() {
+    let world = Arc::new(World::default());
+    world.broken.lock().insert("bpf");
+    let sources = start(&world);
+    sources.restart(plan(&world, ""), other_rings(&WANTED));
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Audit));
+    assert_eq!(*world.stopped.lock(), ["audit", "connector"]);
+    assert_eq!(*world.replaced.lock(), ["connector"]);
+}
+
+#[test]
+fn what_is_not_in_the_plan_any_more_ends_and_what_it_saw_until_then_is_kept() {
+    let world = Arc::new(World::default());
+    let kept = Arc::new(Kept::default());
+    let sink: Arc<dyn Sink> = Arc::<Kept>::clone(&kept);
+    let sources = Sources::start(plan(&world, ""), config(&WANTED), sink);
+    world.last_words.lock().insert("bpf", exec(SourceKind::Bpf, boot_now_ns()));
+    let mut without = plan(&world, "BPF is off, as chosen");
+    without.candidates.remove(1);
+    sources.restart(without, config(&WANTED));
+    assert_eq!(*world.stopped.lock(), ["bpf"]);
+    assert_eq!(*kept.0.lock(), [(SourceKind::Bpf, EventKind::Exec)]);
+    assert_eq!(
+        serving(&sources),
+        [
+            (EventKind::Exec, Some(SourceKind::Audit)),
+            (EventKind::Fork, Some(SourceKind::Connector)),
+            (EventKind::Exit, Some(SourceKind::Connector)),
+            (EventKind::Socket, Some(SourceKind::Audit)),
+            (EventKind::File, Some(SourceKind::Fanotify)),
+        ]
+    );
+    let nothing = Plan { candidates: Vec::new(), chosen: "everything is off".to_owned() };
+    sources.restart(nothing, config(&[]));
+    assert!(!sources.serve_anything());
+}
+
+#[test]
+fn what_cannot_be_started_over_is_replaced_from_below_or_goes_on() {
+    let world = Arc::new(World::default());
+    let sources = start(&world);
+    world.broken.lock().insert("bpf");
+    sources.restart(plan(&world, ""), other_rings(&WANTED));
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Audit));
+    assert_eq!(*world.stopped.lock(), ["bpf"]);
+
+    world.broken.lock().clear();
+    let alone = || {
+        let mut plan = plan(&world, "");
+        plan.candidates.retain(|candidate| candidate.kind == SourceKind::Bpf);
+        plan
+    };
+    sources.restart(alone(), config(PROCESS));
+    world.broken.lock().insert("bpf");
+    sources.restart(alone(), other_rings(PROCESS));
+    let exec = &sources.status()[EventKind::Exec.index()];
+    assert_eq!(exec.source, Some(SourceKind::Bpf), "rather than nothing");
+    assert_eq!(exec.reason, "bpf: start: the kernel said EPERM; repair it");
+}
+
+#[test]
+fn a_source_that_runs_already_takes_over_from_one_that_goes() {
+    let world = Arc::new(World::default());
+    world.broken.lock().insert("bpf");
+    let sources = start(&world);
+    let mut connector = plan(&world, "");
+    connector.candidates.retain(|of| of.kind == SourceKind::Connector);
+    sources.restart(connector, config(PROCESS));
+    // Files are not wanted any more, which takes no hand-over.
+    assert_eq!(*world.stopped.lock(), ["fanotify", "audit"]);
+    let exec = &sources.status()[EventKind::Exec.index()];
+    assert_eq!(exec.source, Some(SourceKind::Connector));
 }
 
 #[test]
