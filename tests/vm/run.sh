@@ -207,6 +207,7 @@ tell() {
             } >>"$work/failed"
         fi
     done
+    sed -n 's/^::boot-again /    booted again: /p' "$log"
     if [ -s "$log.broken" ]; then
         { printf '\n%s, its machines:\n' "$suite"; tail -n "$SAID_LINES" "$log.broken"; } >>"$work/failed"
     fi
