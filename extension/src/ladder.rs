@@ -39,11 +39,8 @@ pub fn ladder(host: &Arc<Host>, settings: &Settings) -> Plan {
 fn candidate(host: &Arc<Host>, rung: Rung) -> Candidate {
     let Rung { source: kind, serves, refused } = rung;
     let host = Arc::clone(host);
-    let make: Make = Arc::new(move || match &refused {
-        Some(error) => Err(error.clone()),
-        None => source(kind, &host),
-    });
-    Candidate { kind, serves, make }
+    let make: Make = Arc::new(move || source(kind, &host));
+    Candidate { kind, serves, refused, make }
 }
 
 fn source(kind: SourceKind, host: &Host) -> Result<Box<dyn Source>, StartError> {

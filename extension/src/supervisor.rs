@@ -21,8 +21,8 @@ mod handover;
 mod retired;
 mod serve;
 
-use gate::{Gate, NEVER};
-use retired::Retired;
+use gate::Gate;
+use retired::Totals;
 
 /// Between two looks whether a source has stopped by itself.
 pub const LOOK: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ const BELOW: usize = usize::MAX;
 /// Why a kind is not served when nothing was refused.
 const NOTHING: &str = "no source in use gives them";
 
-/// Makes a source, or says why it is not to be tried on this host.
+/// Makes a source, or says why it does not work on this host.
 pub type Make = Arc<dyn Fn() -> Result<Box<dyn Source>, StartError> + Send + Sync>;
 
 /// A source that may be started: made anew for each attempt, since starting one uses it up.
@@ -45,6 +45,8 @@ pub struct Candidate {
     pub kind: SourceKind,
     /// The kinds it is wanted for at this place in the ladder.
     pub serves: &'static [EventKind],
+    /// Why it is not to be tried, where it is not.
+    pub refused: Option<StartError>,
     /// Makes it.
     pub make: Make,
 }
@@ -85,7 +87,8 @@ pub struct Plan {
 impl Plan {
     /// The rung of a facility. `None`: it is not to be tried.
     fn place_of(&self, kind: SourceKind) -> Option<usize> {
-        self.candidates.iter().position(|candidate| candidate.kind == kind)
+        let is = |candidate: &Candidate| candidate.kind == kind && candidate.refused.is_none();
+        self.candidates.iter().position(is)
     }
 }
 
@@ -101,7 +104,7 @@ struct State {
     started: Vec<Started>,
     /// By [`EventKind::index`]: what stood higher and was refused, by its rung.
     reasons: [BTreeMap<usize, String>; EventKind::ALL.len()],
-    retired: Retired,
+    retired: Totals,
 }
 
 struct Started {
@@ -110,7 +113,31 @@ struct Started {
     /// Its place in the ladder.
     rung: usize,
     kinds: Vec<EventKind>,
+    /// What it had counted of a kind before it served it.
+    before: Totals,
+    /// What it was started with.
+    config: SourceConfig,
     since: Instant,
+}
+
+impl Started {
+    /// What it counted while it served what it serves.
+    fn health(&self) -> Vec<KindHealth> {
+        let mut healths = self.running.health();
+        for health in &mut healths {
+            self.gate.correct(health);
+            self.before.take_from(health);
+        }
+        healths
+    }
+
+    /// Forgets what it has counted of a kind up to now.
+    fn count_anew(&mut self, kind: EventKind) {
+        self.gate.count_anew(kind);
+        let healths = self.running.health();
+        let health = healths.into_iter().find(|health| health.kind == kind);
+        self.before.note(&health.unwrap_or_else(|| KindHealth::new(kind, "")));
+    }
 }
 
 impl Sources {
@@ -145,14 +172,10 @@ impl Sources {
     /// Replaces sources that have stopped by themselves. To be called every [`LOOK`].
     pub fn look_after(&self) {
         let mut state = self.state.lock();
-        let failed: Vec<usize> = state
-            .started
-            .iter()
-            .enumerate()
-            .filter(|(_, started)| started.running.failure().is_some())
-            .map(|(index, _)| index)
-            .collect();
-        for index in failed.into_iter().rev() {
+        // Looked for anew each time: what replaces one may move the others.
+        while let Some(index) =
+            state.started.iter().position(|started| started.running.failure().is_some())
+        {
             let started = state.started.remove(index);
             let why = started.running.failure().unwrap_or_default();
             let source = started.running.kind().as_str();
@@ -248,15 +271,15 @@ impl State {
         let mut errors = Vec::new();
         // From the last, since some may go.
         for index in (0..self.started.len()).rev() {
-            let Some(started) = self.started.get_mut(index) else { continue };
-            let wanted = |kind: &EventKind| self.config.kinds.contains(kind);
-            let kinds: Vec<EventKind> = started.kinds.iter().copied().filter(wanted).collect();
+            let Some(started) = self.started.get(index) else { continue };
+            let (kinds, gone): (Vec<EventKind>, Vec<EventKind>) =
+                started.kinds.iter().partition(|kind| self.config.kinds.contains(kind));
             if kinds.is_empty() {
                 let started = self.started.remove(index);
                 self.retire(started);
             } else if started.rung == BELOW {
                 // It goes on as it is, for a moment.
-                started.kinds = kinds;
+                self.leave(index, &gone);
             } else if let Err(error) = self.change(index, kinds) {
                 errors.push(error);
             }
@@ -268,7 +291,7 @@ impl State {
         self.plan = plan;
         for started in &mut self.started {
             let kind = started.running.kind();
-            let goes_on = self.config.may_become(&config, kind);
+            let goes_on = started.config.may_become(&config, kind);
             started.rung = self.plan.place_of(kind).filter(|_| goes_on).unwrap_or(BELOW);
         }
         self.reasons = Default::default();
@@ -285,8 +308,12 @@ impl State {
             match self.plan.place_of(kind) {
                 // Rather than nothing.
                 Some(rung) => {
-                    log::warn!("{} goes on for {}", kind.as_str(), words(&started.kinds));
+                    let kinds = started.kinds.clone();
+                    log::warn!("{} goes on for {} as it was", kind.as_str(), words(&kinds));
                     started.rung = rung;
+                    if let Err(error) = self.change(index, kinds) {
+                        log::warn!("{error}");
+                    }
                 }
                 None => {
                     let started = self.started.remove(index);
@@ -327,17 +354,17 @@ impl State {
             let before = started.kinds.clone();
             let more: Vec<EventKind> =
                 kinds.iter().copied().filter(|kind| !before.contains(kind)).collect();
-            for kind in &more {
-                let others = self.serving(*kind).is_some();
-                started.gate.begin(*kind, if others { NEVER } else { 0 });
-            }
-            started.running.reconfigure(&config)?;
+            let gone: Vec<EventKind> =
+                before.into_iter().filter(|kind| !kinds.contains(kind)).collect();
+            // First, since counts may go with what it stops to look at.
+            self.leave(index, &gone);
+            let Some(started) = self.started.get_mut(index) else { return Ok(()) };
+            more.iter().for_each(|kind| started.count_anew(*kind));
             let gate = Arc::clone(&started.gate);
-            if let Some(started) = self.started.get_mut(index) {
-                started.kinds.retain(|kind| kinds.contains(kind));
-            }
-            self.take_over(&gate, &more);
-            return Ok(());
+            return self.take_over(&gate, &more, |state| {
+                let started = state.started.get(index);
+                started.map_or(Ok(()), |started| started.running.reconfigure(&config))
+            });
         }
         let Some(candidate) = self.plan.candidates.get(started.rung) else { return Ok(()) };
         let make = Arc::clone(&candidate.make);
@@ -391,7 +418,7 @@ impl StatusProvider for Sources {
     fn status(&self) -> Vec<KindStatus> {
         let state = self.state.lock();
         let healths: Vec<(&Started, Vec<KindHealth>)> =
-            state.started.iter().map(|started| (started, started.running.health())).collect();
+            state.started.iter().map(|started| (started, started.health())).collect();
         EventKind::ALL
             .into_iter()
             .map(|kind| {
@@ -400,9 +427,6 @@ impl StatusProvider for Sources {
                     .and_then(|(_, healths)| healths.iter().find(|health| health.kind == kind))
                     .cloned()
                     .unwrap_or_else(|| KindHealth::new(kind, ""));
-                if let Some((started, _)) = serving {
-                    started.gate.correct(&mut health);
-                }
                 state.retired.add_to(&mut health);
                 let reason = match (serving, state.reason(kind)) {
                     (None, _) if !state.config.kinds.contains(&kind) => "not asked for".to_owned(),

@@ -103,7 +103,9 @@ impl SourceConfig {
     pub fn may_become(&self, other: &Self, source: SourceKind) -> bool {
         let (now, then) = (&self.ring_bytes, &other.ring_bytes);
         match source {
-            SourceKind::Bpf => self.tier == other.tier && now == then,
+            SourceKind::Bpf => {
+                self.tier == other.tier && now.process == then.process && now.socket == then.socket
+            }
             SourceKind::Audit | SourceKind::Connector => now.process == then.process,
             SourceKind::Fanotify => now.file == then.file,
             SourceKind::Proc => true,

@@ -19,7 +19,14 @@ LOADS = [
     "file churn, watched",
     "connect+accept+close",
 ]
-MODES = ["process", "everything", "on audit", "auditd"]
+# The name of each watcher in host-cost.json, and in the README.
+MODES = {
+    "process": "process tables",
+    "everything": "all tables",
+    "on audit": "process tables on audit",
+    "everything on audit": "all tables on audit",
+    "auditd": "auditd",
+}
 # What is told of our own side: the figure's name in footprint.json, and in the README.
 OWN = [
     ("CPU when idle (of one core)", "CPU when idle, of one core"),
@@ -51,7 +58,7 @@ def number(value):
 
 def host_cost():
     figures = read("host-cost.json")
-    yield "| load | " + " | ".join(["process tables", "all tables", "on audit", "auditd"]) + " |"
+    yield "| load | " + " | ".join(MODES.values()) + " |"
     yield "|---|" + "---|" * len(MODES)
     for load in LOADS:
         cells = []

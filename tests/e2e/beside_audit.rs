@@ -224,6 +224,12 @@ mod root {
         let rows = wait_for(DEADLINE, all)
             .unwrap_or_else(|| panic!("of {executed}, {:?}: {:#?}", rows(), service.ask(health)));
         println!("{executed} executions: {rows:?}");
+        // That none is told twice in place of another.
+        let once = format!(
+            "SELECT count(DISTINCT pid) AS processes FROM ebpf_process_events \
+             WHERE parent = {pid}"
+        );
+        assert_eq!(service.ask(&once)[0]["processes"], executed.to_string());
         assert_eq!(rows.len(), 3, "{rows:?}");
         let sums = "SELECT received - malformed - excluded - pending - stored AS uncounted, \
                     stored - held - evicted - expired AS gone, lost_ring, lost_missed, evicted \

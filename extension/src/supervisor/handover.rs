@@ -1,87 +1,95 @@
-//! From one source to another while both run.
-//!
-//! The one that comes takes over from a moment that is a little ahead, so that nothing that happens
-//! meanwhile is lost or told twice ([`super::gate`]).
+//! From one source to another while both run ([`super::gate`]), and to one from none.
 
 use std::time::Duration;
 
-use osquery_ebpf_probes::clock::boot_now_ns;
 use osquery_ebpf_probes::event::EventKind;
-use osquery_ebpf_probes::source::{Running, SourceConfig};
+use osquery_ebpf_probes::source::{Running, StartError};
 
-use super::gate::{DIFFER_NS, Gate, Given};
-use super::{Arc, State};
-
-/// How long telling all gates of the moment may take.
-const AHEAD: Duration = Duration::from_millis(20);
+use super::gate::{DIFFER, Gate, Given};
+use super::{Arc, Started, State};
 
 /// What a source may take to give what it still has.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 impl State {
-    /// Lets the source behind this gate, which runs already, serve these kinds instead of those that
-    /// do, if any.
-    pub fn take_over(&mut self, gate: &Arc<Gate>, kinds: &[EventKind]) {
-        let served = |kind: &&EventKind| self.serving(**kind).is_some();
-        let taken: Vec<EventKind> = kinds.iter().filter(served).copied().collect();
-        if !taken.is_empty() {
-            self.hand_over(gate, &taken);
+    /// Lets the source behind a gate serve kinds, instead of those that do, if any. `begin` has it see
+    /// them, and when that is done it is among the sources that are started.
+    pub fn take_over(
+        &mut self,
+        gate: &Arc<Gate>,
+        kinds: &[EventKind],
+        begin: impl FnOnce(&mut Self) -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
+        let is_other = |started: &&Started| {
+            !Arc::ptr_eq(&started.gate, gate)
+                && started.kinds.iter().any(|kind| kinds.contains(kind))
+        };
+        let others: Vec<Arc<Gate>> =
+            self.started.iter().filter(is_other).map(|other| Arc::clone(&other.gate)).collect();
+        others.iter().for_each(|other| other.remember());
+        if !others.is_empty() {
+            gate.wait();
         }
-        if let Some(started) = self.started.iter_mut().find(|of| Arc::ptr_eq(&of.gate, gate)) {
-            started.kinds.extend(kinds);
-        }
-    }
-
-    fn hand_over(&mut self, gate: &Arc<Gate>, kinds: &[EventKind]) {
-        let ahead_ns = u64::try_from(AHEAD.as_nanos()).unwrap_or(u64::MAX);
-        // What happens just before it matters too, for which all have to know of it by then.
-        let at_ns = boot_now_ns().saturating_add(3 * DIFFER_NS).saturating_add(ahead_ns);
-        gate.wait();
-        for kind in kinds {
-            gate.begin(*kind, at_ns);
-        }
-        for started in &self.started {
-            for kind in kinds.iter().filter(|kind| started.kinds.contains(kind)) {
-                started.gate.end(*kind, at_ns);
-            }
-        }
-        while boot_now_ns() <= at_ns.saturating_add(DIFFER_NS) {
-            std::thread::sleep(AHEAD);
-        }
+        kinds.iter().for_each(|kind| gate.open(*kind));
+        let begun = begin(self);
         let mut given = Given::default();
+        if begun.is_ok() {
+            if !others.is_empty() {
+                // What only they saw is then far from what only the new one sees.
+                std::thread::sleep(2 * DIFFER);
+            }
+            for other in self.started.iter().filter(is_other) {
+                last_words(other.running.as_ref());
+                kinds.iter().for_each(|kind| other.gate.shut(*kind));
+            }
+        } else {
+            kinds.iter().for_each(|kind| gate.shut(*kind));
+        }
+        others.iter().for_each(|other| given.add(other.given()));
+        if !others.is_empty() {
+            // What those have given which have gone, this one may see a moment later.
+            std::thread::sleep(DIFFER);
+            let ours = self.started.iter().find(|started| Arc::ptr_eq(&started.gate, gate));
+            ours.into_iter().for_each(|started| last_words(started.running.as_ref()));
+            gate.decide(given);
+        }
+        begun?;
         for index in (0..self.started.len()).rev() {
-            let Some(started) = self.started.get(index) else { continue };
-            if started.kinds.iter().any(|kind| kinds.contains(kind)) {
-                last_words(started.running.as_ref());
-                given.add(started.gate.given());
+            if self.started.get(index).as_ref().is_some_and(is_other) {
                 self.give_up(index, kinds);
             }
         }
-        if let Some(started) = self.started.iter().find(|of| Arc::ptr_eq(&of.gate, gate)) {
-            last_words(started.running.as_ref());
-        }
-        gate.decide(given);
+        let ours = self.started.iter_mut().find(|started| Arc::ptr_eq(&started.gate, gate));
+        ours.into_iter().for_each(|started| started.kinds.extend(kinds));
+        Ok(())
     }
 
     /// Has a source no longer serve these kinds; without any it is stopped.
     fn give_up(&mut self, index: usize, kinds: &[EventKind]) {
-        let Some(started) = self.started.get_mut(index) else { return };
-        if started.kinds.iter().all(|kind| kinds.contains(kind)) {
+        let Some(started) = self.started.get(index) else { return };
+        let (gone, kept): (Vec<EventKind>, Vec<EventKind>) =
+            started.kinds.iter().partition(|kind| kinds.contains(kind));
+        if kept.is_empty() {
             let started = self.started.remove(index);
             self.retire(started);
+        } else if !started.running.changes_kinds() {
+            self.leave(index, &gone);
+        } else if let Err(error) = self.change(index, kept) {
+            log::warn!("{error}");
+        }
+    }
+
+    /// From now on these kinds are not a source's any more, whatever it goes on to tell of them.
+    pub fn leave(&mut self, index: usize, kinds: &[EventKind]) {
+        let Some(started) = self.started.get_mut(index).filter(|_| !kinds.is_empty()) else {
             return;
-        }
-        let (gone, kept): (Vec<EventKind>, _) =
-            started.kinds.iter().partition(|kind| kinds.contains(kind));
-        self.retired.keep(started, &gone);
-        started.kinds = kept;
-        if started.running.changes_kinds() {
-            let config = SourceConfig { kinds: started.kinds.clone(), ..self.config.clone() };
-            // What it goes on to tell of the others is kept back.
-            if let Err(error) = started.running.reconfigure(&config) {
-                log::warn!("{error}");
-            }
-        }
+        };
+        last_words(started.running.as_ref());
+        kinds.iter().for_each(|kind| started.gate.shut(*kind));
+        // What was on its way meanwhile.
+        last_words(started.running.as_ref());
+        started.kinds.retain(|kind| !kinds.contains(kind));
+        self.retired.keep(started, kinds);
     }
 }
 

@@ -4,10 +4,10 @@
 //! or what stands higher is tried again: a rung is asked for the kinds that nothing serves, or
 //! something further down.
 
-use osquery_ebpf_probes::event::{Concern, EventKind};
+use osquery_ebpf_probes::event::{Concern, EventKind, SourceKind};
 use osquery_ebpf_probes::source::{Source, StartError};
 
-use super::{Arc, BELOW, Gate, Instant, Started, State, words};
+use super::{Arc, BELOW, Gate, Instant, Started, State, Totals, words};
 
 impl State {
     /// Finds the best source for each of `kinds`, from rung `from` on. True: something has changed.
@@ -27,15 +27,25 @@ impl State {
         changed
     }
 
-    /// Asks the candidate on a rung for these kinds. True: it serves some of them now.
+    /// Asks the candidate on a rung for these kinds. True: something has changed.
     fn ask(&mut self, rung: usize, offered: &[EventKind]) -> bool {
-        let Some(candidate) = self.plan.candidates.get(rung) else { return false };
+        let runs = self.started.iter().position(|started| started.rung == rung);
+        // What it has refused before: to ask again may be to start it over.
+        let refused = |kind: &EventKind| {
+            let reasons = self.reasons.get(kind.index());
+            runs.is_some() && reasons.is_some_and(|reasons| reasons.contains_key(&rung))
+        };
+        let offered: Vec<EventKind> =
+            offered.iter().copied().filter(|kind| !refused(kind)).collect();
+        let Some(candidate) = self.plan.candidates.get(rung).filter(|_| !offered.is_empty()) else {
+            return false;
+        };
         let (kind, name) = (candidate.kind, candidate.kind.as_str());
         let make = Arc::clone(&candidate.make);
-        let source = match make() {
+        let mut source = match candidate.refused.clone().map_or_else(|| make(), Err) {
             Ok(source) => source,
             Err(error) => {
-                self.refused(offered, rung, &error);
+                self.refused(&offered, rung, &error);
                 return false;
             }
         };
@@ -47,16 +57,23 @@ impl State {
         if taken.is_empty() {
             return false;
         }
-        if let Some(index) = self.started.iter().position(|started| started.rung == rung) {
+        if let Some(index) = runs {
             return self.extend(index, rung, &taken);
         }
-        if kind.is_exclusive() {
-            self.make_room_for(rung);
+        if kind.is_exclusive() && self.make_room_for(kind) {
+            // As things are without the other.
+            source = match make() {
+                Ok(source) => source,
+                Err(error) => {
+                    self.refused(&taken, rung, &error);
+                    return true;
+                }
+            };
         }
         let Err(error) = self.start_beside(source, rung, taken.clone()) else { return true };
         // One concern may work where two together do not.
         let concerns = concerns(&taken);
-        if concerns.len() == 1 {
+        if concerns.len() == 1 || kind.is_exclusive() {
             self.refused(&taken, rung, &error);
             return false;
         }
@@ -79,14 +96,23 @@ impl State {
         rung: usize,
         kinds: Vec<EventKind>,
     ) -> Result<(), StartError> {
-        let gate = Gate::new(Arc::clone(&self.sink), |kind| self.serving(kind).is_some());
-        let running = source.start(&self.config_for(&kinds), Arc::<Gate>::clone(&gate))?;
-        log::info!("{} serves {}", running.kind().as_str(), words(&kinds));
-        // It serves none until it takes over.
-        let (none, since) = (Vec::new(), Instant::now());
-        let started = Started { running, gate: Arc::clone(&gate), rung, kinds: none, since };
-        self.started.push(started);
-        self.take_over(&gate, &kinds);
+        let gate = Gate::new(Arc::clone(&self.sink));
+        let config = self.config_for(&kinds);
+        self.take_over(&gate, &kinds, |state| {
+            let running = source.start(&config, Arc::<Gate>::clone(&gate))?;
+            log::info!("{} serves {}", running.kind().as_str(), words(&kinds));
+            state.started.push(Started {
+                running,
+                gate: Arc::clone(&gate),
+                rung,
+                // None until it has taken over.
+                kinds: Vec::new(),
+                before: Totals::default(),
+                config,
+                since: Instant::now(),
+            });
+            Ok(())
+        })?;
         self.forget_below(&kinds, rung);
         Ok(())
     }
@@ -94,42 +120,34 @@ impl State {
     /// Adds kinds to what a source that runs serves, if it will have them. True: it has.
     fn extend(&mut self, index: usize, rung: usize, more: &[EventKind]) -> bool {
         let Some(started) = self.started.get(index) else { return false };
-        // It has refused them before, and to ask again may be to start it over.
-        let refused = |kind: &EventKind| {
-            self.reasons.get(kind.index()).is_some_and(|reasons| reasons.contains_key(&rung))
-        };
-        let more: Vec<EventKind> = more.iter().copied().filter(|kind| !refused(kind)).collect();
-        if more.is_empty() {
-            return false;
-        }
         let before = started.kinds.clone();
         let name = started.running.kind().as_str();
-        match self.change(index, [before.as_slice(), &more].concat()) {
+        match self.change(index, [before.as_slice(), more].concat()) {
             Ok(()) => {
-                log::info!("{name} serves {} too", words(&more));
-                self.forget_below(&more, rung);
+                log::info!("{name} serves {} too", words(more));
+                self.forget_below(more, rung);
                 true
             }
             Err(error) => {
                 let orphans: Vec<EventKind> =
                     before.into_iter().filter(|kind| self.serving(*kind).is_none()).collect();
-                self.refused(&more, rung, &error);
+                self.refused(more, rung, &error);
                 self.refused(&orphans, rung, &error);
-                self.serve(&orphans, rung.saturating_add(1));
-                false
+                let lost = !orphans.is_empty();
+                self.serve(&orphans, rung.saturating_add(1)) || lost
             }
         }
     }
 
-    /// Ends the source that a rung is to replace, if it is one of which there can be only one.
-    fn make_room_for(&mut self, rung: usize) {
-        let kind = self.plan.candidates.get(rung).map(|candidate| candidate.kind);
-        let replaced =
-            |started: &Started| started.rung == BELOW && Some(started.running.kind()) == kind;
-        if let Some(index) = self.started.iter().position(replaced) {
+    /// Ends the source that another of its kind is to replace. True: there was one.
+    fn make_room_for(&mut self, kind: SourceKind) -> bool {
+        let replaced = |started: &Started| started.rung == BELOW && started.running.kind() == kind;
+        let index = self.started.iter().position(replaced);
+        if let Some(index) = index {
             let started = self.started.remove(index);
             self.retire(started);
         }
+        index.is_some()
     }
 
     fn refused(&mut self, kinds: &[EventKind], rung: usize, error: &StartError) {

@@ -12,6 +12,8 @@ struct World {
     broken: Mutex<BTreeSet<&'static str>>,
     failed: Mutex<BTreeSet<&'static str>>,
     stopped: Mutex<Vec<&'static str>>,
+    /// What each has received of each kind beside the first ten.
+    received: Mutex<u64>,
     /// How many of each run.
     running: Mutex<BTreeMap<&'static str, usize>>,
     /// Those that ended while another one of the kind ran.
@@ -70,7 +72,8 @@ impl Running for Fake {
     }
 
     fn health(&self) -> Vec<KindHealth> {
-        let health = |kind| KindHealth { received: 10, ..KindHealth::new(kind, "fake") };
+        let received = 10 + *self.world.received.lock();
+        let health = |kind| KindHealth { received, ..KindHealth::new(kind, "fake") };
         self.gives.iter().map(|kind| health(*kind)).collect()
     }
 
@@ -135,6 +138,7 @@ fn plan(world: &Arc<World>, chosen: &str) -> Plan {
         Candidate {
             kind,
             serves,
+            refused: None,
             make: Arc::new(move || Ok(Box::new(Fake { kind, gives, world: Arc::clone(&world) }))),
         }
     };
@@ -275,6 +279,22 @@ fn what_a_source_counted_outlives_it() {
     assert_eq!(received(&sources), [30, 10]);
 }
 
+#[test]
+fn a_kind_that_is_dropped_and_taken_up_again_counts_on() {
+    let world = Arc::new(World::default());
+    let sources = start(&world);
+    let received = || sources.status()[EventKind::Socket.index()].health.received;
+    assert_eq!(received(), 10);
+    assert_eq!(sources.reconfigure(config(PROCESS)), []);
+    // Which the source does for others; of sockets nothing is taken from it.
+    *world.received.lock() += 100;
+    assert_eq!(received(), 10);
+    assert_eq!(sources.reconfigure(config(&WANTED)), []);
+    assert_eq!(received(), 10);
+    *world.received.lock() += 1;
+    assert_eq!(received(), 11);
+}
+
 /// As [`config`], but of rings that processes' sources have to be started over for.
 fn other_rings(kinds: &[EventKind]) -> SourceConfig {
     let mut config = config(kinds);
@@ -330,6 +350,32 @@ fn what_is_not_in_the_plan_any_more_ends_and_what_it_saw_until_then_is_kept() {
     let nothing = Plan { candidates: Vec::new(), chosen: "everything is off".to_owned() };
     sources.restart(nothing, config(&[]));
     assert!(!sources.serve_anything());
+}
+
+#[test]
+fn what_is_refused_now_does_not_go_on() {
+    let world = Arc::new(World::default());
+    let sources = start(&world);
+    let mut refusing = plan(&world, "");
+    refusing.candidates[1].refused = Some(error(SourceKind::Bpf, "this kernel panics"));
+    sources.restart(refusing, config(&WANTED));
+    assert_eq!(*world.stopped.lock(), ["bpf"]);
+    let exec = &sources.status()[EventKind::Exec.index()];
+    assert_eq!(exec.source, Some(SourceKind::Audit));
+    assert_eq!(exec.reason, "bpf: start: this kernel panics; repair it");
+}
+
+#[test]
+fn two_that_fail_at_once_are_both_replaced() {
+    let world = Arc::new(World::default());
+    let sources = start(&world);
+    world.failed.lock().extend(["bpf", "fanotify"]);
+    world.broken.lock().insert("audit");
+    sources.look_after();
+    world.failed.lock().clear();
+    assert_eq!(world.stopped.lock().len(), 2);
+    assert_eq!(sources.status()[EventKind::Exec.index()].source, Some(SourceKind::Connector));
+    assert_eq!(sources.status()[EventKind::File.index()].source, None);
 }
 
 #[test]
@@ -567,14 +613,16 @@ fn what_has_been_repaired_takes_its_place_again_and_no_event_is_lost_or_told_twi
     // Not yet given when the other one takes over.
     let late = exec(SourceKind::Audit, before_ns);
     world.last_words.lock().insert("audit", late);
+    // The same, as the one sees it that takes over.
+    world.last_words.lock().insert("bpf", exec(SourceKind::Bpf, before_ns));
     assert!(sources.climb(plan(&world, "")));
     let bpf = &sources.status()[EventKind::Exec.index()];
     assert_eq!((bpf.source, bpf.reason.as_str()), (Some(SourceKind::Bpf), ""));
     assert_eq!(sources.shortcomings(), []);
     assert_eq!(*world.stopped.lock(), ["connector", "audit"]);
-    assert_eq!(bpf.health.received, 20, "audit's ten are in the stores, too");
-    // What happened before is the other's, what happens now is its own, whenever it is told.
-    world.tell("bpf", exec(SourceKind::Bpf, before_ns));
+    // Audit's ten are in the stores, too; what it told in vain it has not received.
+    assert_eq!(bpf.health.received, 19);
+    // What both saw is told once; what happens now is its own.
     world.tell("bpf", exec(SourceKind::Bpf, boot_now_ns()));
     world.tell("audit", exec(SourceKind::Audit, boot_now_ns()));
     world.tell(
@@ -583,8 +631,6 @@ fn what_has_been_repaired_takes_its_place_again_and_no_event_is_lost_or_told_twi
     );
     let exec = EventKind::Exec;
     assert_eq!(*kept.0.lock(), [(SourceKind::Audit, exec), (SourceKind::Bpf, exec)]);
-    // What it told in vain it has not received, for whoever adds up.
-    assert_eq!(sources.status()[EventKind::Exec.index()].health.received, 19);
     assert!(!sources.climb(plan(&world, "")), "there is nothing above");
 }
 

@@ -49,13 +49,21 @@ enum Mode {
     Everything,
     /// Ours, exec, fork and exit only, from audit and the process connector instead of BPF.
     OnAudit,
+    /// Ours, all tables, sockets from audit, too.
+    EverythingOnAudit,
     /// The distribution's auditd, with one rule for executions.
     Auditd,
 }
 
 impl Mode {
-    const ALL: [Self; 5] =
-        [Self::Bare, Self::Process, Self::Everything, Self::OnAudit, Self::Auditd];
+    const ALL: [Self; 6] = [
+        Self::Bare,
+        Self::Process,
+        Self::Everything,
+        Self::OnAudit,
+        Self::EverythingOnAudit,
+        Self::Auditd,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -63,12 +71,18 @@ impl Mode {
             Self::Process => "process",
             Self::Everything => "everything",
             Self::OnAudit => "on audit",
+            Self::EverythingOnAudit => "everything on audit",
             Self::Auditd => "auditd",
         }
     }
 
     const fn is_audits(self) -> bool {
-        matches!(self, Self::OnAudit | Self::Auditd)
+        matches!(self, Self::OnAudit | Self::EverythingOnAudit | Self::Auditd)
+    }
+
+    /// Whether ours is to serve all tables.
+    const fn has_all(self) -> bool {
+        matches!(self, Self::Everything | Self::EverythingOnAudit)
     }
 }
 
@@ -122,7 +136,7 @@ impl Watching {
         if has_audit && !mode.is_audits() {
             watching.rule(&NO_CONTEXT)?;
         }
-        let config = if mode == Mode::Everything { "all.json" } else { "process.json" };
+        let config = if mode.has_all() { "all.json" } else { "process.json" };
         let config = scratch.join(config).display().to_string();
         let serve = |source: &str| {
             let nobody = scratch.join("nobody.em");
@@ -132,7 +146,7 @@ impl Watching {
         match mode {
             Mode::Bare => {}
             Mode::Process | Mode::Everything => watching.ours = serve("bpf")?,
-            Mode::OnAudit => watching.ours = serve("audit")?,
+            Mode::OnAudit | Mode::EverythingOnAudit => watching.ours = serve("audit")?,
             Mode::Auditd => {
                 watching.auditd = Some(Auditd::start("bench-auditd")?);
                 auditctl(&["-b", "8192"])?;
