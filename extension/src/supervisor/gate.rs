@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 /// What the clocks of two sources may differ by, and by how much the one may see things later than the
 /// other.
-pub const DIFFER: Duration = Duration::from_millis(20);
+pub const DIFFER: Duration = Duration::from_millis(50);
 
 /// Events that wait at most, and that are remembered at most. Of more, some are told twice.
 const MOST: usize = 65_536;

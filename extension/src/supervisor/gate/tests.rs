@@ -121,7 +121,8 @@ proptest! {
         let both = Both::of(EventKind::Exec);
         let mut given = None;
         // Long enough for what only the old one saw to be far from what only the new one does.
-        let shut = shut.max(times.get(seen).copied().unwrap_or(i64::MAX).saturating_add(40));
+        let far = i64::try_from(2 * DIFFER.as_millis()).unwrap();
+        let shut = shut.max(times.get(seen).copied().unwrap_or(i64::MAX).saturating_add(far));
         for (index, at) in times.iter().enumerate() {
             if *at >= shut {
                 given.get_or_insert_with(|| both.shut());
